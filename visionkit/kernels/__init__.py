@@ -1,0 +1,1 @@
+"""Numba and LLVM IR: arrays in, arrays out. The only floor that imports numba."""

@@ -1,0 +1,158 @@
+"""The two decorators of every kernel, its cache on disk, and the thread count.
+
+Numba's own cache watches only the file of the cached function; a change in a helper or in the code
+generator of another file would go unnoticed. Here one hash of all kernel sources, of numba and of the
+processor names the cache folder, so a cache is either right or absent.
+"""
+
+import hashlib
+import os
+import sys
+import threading
+import warnings
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import llvmlite
+import llvmlite.binding as llvm
+import numba
+import numpy as np
+from numba.core import caching
+from numpy.typing import DTypeLike, NDArray
+
+Kernel = Callable[..., Any]
+
+# Contraction and signed zeros only: NaN and infinity keep their meaning (torture N14).
+_FAST = {"contract", "nsz"}
+
+
+def _lanes() -> int:
+    forced = os.environ.get("VISIONKIT_LANES")
+    if forced:
+        return int(forced)
+    features = llvm.get_host_cpu_features()
+    if features.get("avx512f"):
+        return 16
+    return 8 if features.get("avx2") and features.get("fma") else 4
+
+
+#: float32 numbers in one vector register: 16 (AVX-512), 8 (AVX2) or 4.
+LANES = _lanes()
+
+
+@cache
+def fingerprint() -> str:
+    """A hash of all kernel sources, numba, LLVM and the processor: the name of the cache folder."""
+    digest = hashlib.sha256()
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(source.name.encode() + source.read_bytes())
+    features = os.environ.get("NUMBA_CPU_FEATURES") or llvm.get_host_cpu_features().flatten()
+    cpu = os.environ.get("NUMBA_CPU_NAME") or llvm.get_host_cpu_name()
+    facts = (numba.__version__, llvmlite.__version__, np.__version__, sys.version, cpu, features, LANES)
+    digest.update(repr(facts).encode())
+    return digest.hexdigest()[:20]
+
+
+@cache
+def cache_folder() -> Path | None:
+    """The folder of compiled kernels, private to the user (mode 0700); None if none can be written."""
+    base = os.environ.get("VISIONKIT_CACHE") or os.environ.get("XDG_CACHE_HOME")
+    try:
+        folder = (Path(base) if base else Path.home() / ".cache") / "visionkit" / fingerprint()
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.chmod(0o700)  # compiled code is code: nobody else may write it
+        probe = folder / f".probe-{os.getpid()}-{threading.get_ident()}"
+        probe.touch()
+        probe.unlink()
+    except (OSError, RuntimeError) as error:
+        warnings.warn(
+            f"compiled kernels cannot be kept ({error}); every start compiles them again. "
+            "Set VISIONKIT_CACHE to a folder of your own",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return None
+    return folder
+
+
+class _Locator(caching._CacheLocator):
+    """Puts the cache of every kernel into `cache_folder`."""
+
+    def __init__(self, function: Kernel) -> None:
+        self._line = function.__code__.co_firstlineno
+
+    def get_cache_path(self) -> str:
+        return str(cache_folder())
+
+    def get_source_stamp(self) -> str:
+        return fingerprint()
+
+    def get_disambiguator(self) -> str:
+        return str(self._line)
+
+    @classmethod
+    def from_function(cls, function: Kernel, file: str) -> "_Locator | None":
+        return cls(function) if cache_folder() else None
+
+
+class _Files(caching.CompileResultCacheImpl):
+    _locator_classes = [_Locator]
+
+
+class _Cache(caching.FunctionCache):
+    _impl_class = _Files
+
+
+class _LazyCache:
+    """Looks for the cache folder at the first call, not at import."""
+
+    def __init__(self, function: Kernel) -> None:
+        self._function = function
+        self._real: Any = None
+
+    def __getattr__(self, name: str) -> Any:
+        if self._real is None:
+            self._real = _Cache(self._function) if cache_folder() else caching.NullCache()
+        return getattr(self._real, name)
+
+
+def _compiled(function: Kernel, **options: Any) -> Kernel:
+    kernel = numba.njit(fastmath=_FAST, boundscheck=None, nogil=True, error_model="numpy", **options)(
+        function
+    )
+    if not numba.config.DISABLE_JIT:
+        kernel._cache = _LazyCache(function)
+    return kernel
+
+
+def serial(function: Kernel) -> Kernel:
+    """Compile a kernel or helper that runs on one thread."""
+    return _compiled(function)
+
+
+def parallel(function: Kernel) -> Kernel:
+    """Compile a kernel whose `prange` loops run over independent outputs on all threads."""
+    return _compiled(function, parallel=True)
+
+
+prange = numba.prange
+
+
+def set_threads(count: int) -> None:
+    """Use `count` threads for all kernels called from this Python thread."""
+    numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
+
+
+def threads() -> int:
+    """The number of threads that kernels use."""
+    return int(numba.get_num_threads())
+
+
+def aligned(shape: int | tuple[int, ...], dtype: DTypeLike = np.float32) -> NDArray[Any]:
+    """A zeroed array whose first byte lies on a cache line (64 bytes)."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    raw = np.zeros(size + 64, np.uint8)
+    shift = -raw.ctypes.data % 64
+    return raw[shift : shift + size].view(dtype).reshape(shape)
