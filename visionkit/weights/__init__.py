@@ -1,0 +1,1 @@
+"""Files of weights: in, a file; out, a dictionary of arrays."""
