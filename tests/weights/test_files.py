@@ -111,7 +111,7 @@ def test_two_writers_leave_one_whole_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["../x", "/etc/passwd", "C:\\x", "\\x", "", "a\0b", "a/../../x", "out", "x" * 5000]
+    "name", ["../x", "/etc/passwd", "C:\\x", "\\x", "", "a\0b", "a/../../x", "out", "x" * 5000, "\ud800"]
 )
 def test_safe_join_refuses(tmp_path, name):
     root = tmp_path / "root"

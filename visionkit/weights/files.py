@@ -11,6 +11,7 @@ import os
 import secrets
 import stat
 from collections.abc import Callable
+from io import BufferedReader
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import BinaryIO
 
@@ -34,7 +35,7 @@ def file_error(error: OSError, path: StrPath, action: str) -> FileError:
     return FileError(f"cannot {action}: {reason}", file=path, remedy=_REMEDIES.get(error.errno or 0))
 
 
-def open_regular(path: StrPath) -> BinaryIO:
+def open_regular(path: StrPath) -> BufferedReader:
     """Open a regular file for reading; a pipe, a device or a folder is refused and never waited for.
 
     Raises:
@@ -135,7 +136,7 @@ def safe_join(root: StrPath, name: str) -> Path:
         bad = "a file name must not be empty or hold a NUL"
     elif PurePosixPath(name).is_absolute() or PureWindowsPath(name).drive or PureWindowsPath(name).root:
         bad = "a file name must be relative to its folder"
-    elif max(map(len, os.fsencode(name).split(b"/"))) > 255:
+    elif max(map(len, name.encode(errors="surrogatepass").split(b"/"))) > 255:
         bad = "a file name must not be longer than 255 bytes"
     if bad is None:
         try:
