@@ -1,0 +1,225 @@
+"""The two register-blocked inner loops, emitted as LLVM IR.
+
+`convolution(rows, vectors)` multiplies `rows` pixels by `vectors` vectors of output channels over all
+taps and input channels; `correlation(rows, vectors)` does the same for the weight gradient, where the
+sum runs over pixels. The rows x vectors accumulators stay in registers for the whole sum.
+"""
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from .jit import LANES
+from .simd import I64, data_pointer, fma, index, larger, load, smaller, splat, store
+
+
+def _number(value: int) -> Any:
+    return ir.Constant(I64, value)
+
+
+def _loop(builder: Any, count: Any, name: str, carried: list[Any], body: Any) -> list[Any]:
+    """for i in range(count): carried = body(i, carried). `count` is at least 1."""
+    before = builder.basic_block
+    head = builder.function.append_basic_block(name)
+    done = builder.function.append_basic_block(name + ".end")
+    builder.branch(head)
+    builder.position_at_end(head)
+    i = builder.phi(I64)
+    i.add_incoming(_number(0), before)
+    values = []
+    for start in carried:
+        value = builder.phi(start.type)
+        value.add_incoming(start, before)
+        values.append(value)
+    new = body(i, values)
+    following = builder.add(i, _number(1))
+    i.add_incoming(following, builder.basic_block)
+    for value, result in zip(values, new, strict=True):
+        value.add_incoming(result, builder.basic_block)
+    builder.cbranch(builder.icmp_signed("<", following, count), head, done)
+    builder.position_at_end(done)
+    return new
+
+
+def _when(builder: Any, condition: Any, values: list[Any], change: Any) -> list[Any]:
+    """`change(values)` if the condition holds, else `values`."""
+    before = builder.basic_block
+    then = builder.function.append_basic_block("then")
+    done = builder.function.append_basic_block("done")
+    builder.cbranch(condition, then, done)
+    builder.position_at_end(then)
+    changed = change(values)
+    after = builder.basic_block
+    builder.branch(done)
+    builder.position_at_end(done)
+    merged = []
+    for old, new in zip(values, changed, strict=True):
+        value = builder.phi(old.type)
+        value.add_incoming(old, before)
+        value.add_incoming(new, after)
+        merged.append(value)
+    return merged
+
+
+class _Arguments:
+    """Named access to an intrinsic's arguments."""
+
+    def __init__(self, context: Any, builder: Any, names: str, sig: Any, args: Any) -> None:
+        self._context, self._builder = context, builder
+        self._values = dict(zip(names.split(), zip(sig.args, args, strict=True), strict=True))
+
+    def pointer(self, name: str) -> Any:
+        return data_pointer(self._context, self._builder, *self._values[name])
+
+    def integer(self, name: str) -> Any:
+        return index(self._builder, *self._values[name])
+
+    def vector(self, name: str) -> Any:
+        kind, value = self._values[name]
+        return splat(self._builder, self._context.cast(self._builder, value, kind, types.float32))
+
+
+def convolution(rows: int, vectors: int) -> Any:
+    """A microkernel: `rows` output pixels by `vectors * LANES` output channels.
+
+    All buffers are slices of one float32 memory `F`; pixel p of the input starts at
+    ``x + I[x_table + p]``, its tap t at ``+ I[taps + t]``; the output pixel at ``y + I[y_table + p]``.
+    ``first`` starts from the bias, otherwise from the partial sums in the output; ``last`` adds the
+    residual (1 before, 2 after the activation) and applies min(max(v, slope v), cap).
+    """
+    names = (
+        "F I x x_table p taps tap_count tap_length w y y_table bias first last slope cap "
+        "residual_mode residual residual_table"
+    )
+
+    @intrinsic
+    def kernel(
+        typing_context, F, I, x, x_table, p, taps, tap_count, tap_length, w, y, y_table, bias, first, last,
+        slope, cap, residual_mode, residual, residual_table,
+    ):  # fmt: skip
+        def generate(context, builder, sig, args):
+            given = _Arguments(context, builder, names, sig, args)
+            memory, tables = given.pointer("F"), given.pointer("I")
+            pixel = given.integer("p")
+
+            def entry(table: Any, position: Any) -> Any:
+                return builder.sext(builder.load(builder.gep(tables, [builder.add(table, position)])), I64)
+
+            def pixels(start: str, table: str) -> list[Any]:
+                base, first_entry = given.integer(start), builder.add(given.integer(table), pixel)
+                offsets = [entry(first_entry, _number(r)) for r in range(rows)]
+                return [builder.gep(memory, [builder.add(base, offset)]) for offset in offsets]
+
+            inputs, outputs = pixels("x", "x_table"), pixels("y", "y_table")
+            columns = [_number(v * LANES) for v in range(vectors)]
+            bias_ = builder.gep(memory, [given.integer("bias")])
+            bias_row = [load(builder, bias_, column) for column in columns]
+            sums = _when(
+                builder,
+                builder.icmp_signed("==", given.integer("first"), _number(0)),
+                bias_row * rows,
+                lambda old: [load(builder, out, column) for out in outputs for column in columns],
+            )
+
+            taps_ = given.integer("taps")
+            length = given.integer("tap_length")
+
+            def one_tap(t: Any, carried: list[Any]) -> list[Any]:
+                shift = entry(taps_, t)
+                sources = [builder.gep(pointer, [shift]) for pointer in inputs]
+
+                def one_channel(k: Any, carried: list[Any]) -> list[Any]:
+                    sums, weights = list(carried[:-1]), carried[-1]
+                    row = [load(builder, weights, column) for column in columns]
+                    for r in range(rows):
+                        value = splat(builder, builder.load(builder.gep(sources[r], [k])))
+                        for v in range(vectors):
+                            at = r * vectors + v
+                            sums[at] = fma(builder, value, row[v], sums[at])
+                    return [*sums, builder.gep(weights, [_number(vectors * LANES)])]
+
+                return _loop(builder, length, "channel", carried, one_channel)
+
+            weights = builder.gep(memory, [given.integer("w")])
+            sums = _loop(builder, given.integer("tap_count"), "tap", [*sums, weights], one_tap)[:-1]
+
+            mode = given.integer("residual_mode")
+            shortcut = pixels("residual", "residual_table")
+
+            def add_residual(old: list[Any]) -> list[Any]:
+                return [
+                    builder.fadd(old[r * vectors + v], load(builder, shortcut[r], columns[v]))
+                    for r in range(rows)
+                    for v in range(vectors)
+                ]
+
+            def finish(values: list[Any]) -> list[Any]:
+                values = _when(builder, builder.icmp_signed("==", mode, _number(1)), values, add_residual)
+                slope, cap = given.vector("slope"), given.vector("cap")
+                values = [larger(builder, builder.fmul(v, slope), v) for v in values]
+                values = [smaller(builder, cap, v) for v in values]
+                return _when(builder, builder.icmp_signed("==", mode, _number(2)), values, add_residual)
+
+            is_last = builder.icmp_signed("!=", given.integer("last"), _number(0))
+            sums = _when(builder, is_last, sums, finish)
+            for r in range(rows):
+                for v in range(vectors):
+                    store(builder, sums[r * vectors + v], outputs[r], columns[v])
+            return context.get_dummy_value()
+
+        return types.void(
+            F, I, x, x_table, p, taps, tap_count, tap_length, w, y, y_table, bias, first, last, slope, cap,
+            residual_mode, residual, residual_table,
+        ), generate  # fmt: skip
+
+    return kernel
+
+
+def correlation(rows: int, vectors: int) -> Any:
+    """A microkernel: `rows` input channels by `vectors * LANES` output channels of a weight gradient.
+
+    Adds ``sum over r < height, c < width of F[x + r x_row + c x_step + i] * F[g + r g_row + c g_step + o]``
+    to ``F[dw + i dw_row + o]``.
+    """
+    names = "F x x_step x_row g g_step g_row height width dw dw_row"
+
+    @intrinsic
+    def kernel(typing_context, F, x, x_step, x_row, g, g_step, g_row, height, width, dw, dw_row):
+        def generate(context, builder, sig, args):
+            given = _Arguments(context, builder, names, sig, args)
+            memory = given.pointer("F")
+            x_, g_ = (builder.gep(memory, [given.integer(name)]) for name in ("x", "g"))
+            x_step, x_row = given.integer("x_step"), given.integer("x_row")
+            g_step, g_row = given.integer("g_step"), given.integer("g_row")
+            width, dw_row = given.integer("width"), given.integer("dw_row")
+            start = builder.gep(memory, [given.integer("dw")])
+            targets = [builder.gep(start, [builder.mul(_number(r), dw_row)]) for r in range(rows)]
+            columns = [_number(v * LANES) for v in range(vectors)]
+            sums = [load(builder, target, column) for target in targets for column in columns]
+
+            def one_row(y: Any, carried: list[Any]) -> list[Any]:
+                sources = [builder.gep(x_, [builder.mul(y, x_row)]), builder.gep(g_, [builder.mul(y, g_row)])]
+
+                def one_pixel(c: Any, carried: list[Any]) -> list[Any]:
+                    sums, source, gradient = list(carried[:-2]), carried[-2], carried[-1]
+                    row = [load(builder, gradient, column) for column in columns]
+                    for r in range(rows):
+                        value = splat(builder, builder.load(builder.gep(source, [_number(r)])))
+                        for v in range(vectors):
+                            at = r * vectors + v
+                            sums[at] = fma(builder, value, row[v], sums[at])
+                    return [*sums, builder.gep(source, [x_step]), builder.gep(gradient, [g_step])]
+
+                return _loop(builder, width, "pixel", [*carried, *sources], one_pixel)[:-2]
+
+            sums = _loop(builder, given.integer("height"), "row", sums, one_row)
+            for r in range(rows):
+                for v in range(vectors):
+                    store(builder, sums[r * vectors + v], targets[r], columns[v])
+            return context.get_dummy_value()
+
+        return types.void(F, x, x_step, x_row, g, g_step, g_row, height, width, dw, dw_row), generate
+
+    return kernel
