@@ -1,0 +1,1 @@
+"""Training, evaluation and prediction over any network, codec, criterion and data set."""

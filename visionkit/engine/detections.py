@@ -1,0 +1,139 @@
+"""Detections in COCO's results format, checked before pycocotools sees them.
+
+pycocotools gives NaN boxes a perfect AP (torture finding 1), drops unknown categories without a word and
+crashes on an empty list; here every entry is checked first (torture J57-J61).
+"""
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral, Real
+from typing import Any
+
+from ..errors import DataError
+from ..weights.files import StrPath, read_bytes
+
+#: A box coordinate further out than this is taken for damage.
+FAR = 1e9
+
+Entry = Mapping[str, Any]
+
+
+def read_detections(path: StrPath, limit: int = 2_000_000_000) -> list[Entry]:
+    """The list of a COCO results file; its entries are not checked yet.
+
+    Raises:
+        FileError: it cannot be read.
+        DataError: not UTF-8, not JSON, or not a list.
+    """
+    try:
+        found = json.loads(read_bytes(path, limit).decode("utf-8-sig"), parse_constant=_no_constant)
+    except UnicodeDecodeError as error:
+        raise DataError(
+            "not UTF-8", file=path, place=f"byte {error.start}", remedy="convert it to UTF-8"
+        ) from None
+    except RecursionError:
+        raise DataError("nested too deeply", file=path) from None
+    except json.JSONDecodeError as error:
+        raise DataError(f"not JSON: {error.msg}", file=path, place=f"line {error.lineno}") from None
+    except ValueError as error:
+        raise DataError(f"not JSON: {error}", file=path) from None
+    if isinstance(found, dict):
+        raise DataError(
+            "expected a list of detections, this is an object",
+            file=path,
+            remedy="this looks like an annotation file; give it as --json-annotations",
+        )
+    if not isinstance(found, list):
+        raise DataError("expected a list of detections", file=path, value=found)
+    return found
+
+
+def check_detections(
+    detections: Sequence[Entry],
+    images: Iterable[int],
+    categories: Iterable[int],
+    *,
+    file: StrPath | None = None,
+) -> tuple[str, ...]:
+    """Check every detection; the notes that come back are worth a warning but no refusal.
+
+    Args:
+        detections: entries with image_id, category_id, bbox (x, y, width, height) and score.
+        images: the known image ids.
+        categories: the known category ids.
+        file: where they came from, for the message.
+
+    Raises:
+        DataError: the first bad entry in full, and how many more there are of which kind.
+    """
+    known_images, known_categories = set(images), set(categories)
+    first: DataError | None = None
+    kinds: Counter[str] = Counter()
+    unlikely = 0
+    seen: Counter[tuple[int, int, float]] = Counter()
+    for index, entry in enumerate(detections):
+        problem = _problem(entry, known_images, known_categories)
+        if problem:
+            where, reason, value = problem
+            kinds[reason] += 1
+            first = first or DataError(reason, file=file, place=f"[{index}]{where}", value=value)
+            continue
+        unlikely += not 0 <= entry["score"] <= 1
+        seen[entry["image_id"], entry["category_id"], entry["score"]] += 1
+    if first:
+        total = sum(kinds.values())
+        if total > 1:
+            listed = ", ".join(f"{count} x {reason}" for reason, count in kinds.most_common())
+            raise DataError(
+                f"{first.reason} ({total} of {len(detections)} detections are bad: {listed})",
+                file=file,
+                place=first.place,
+                value=first.value,
+            )
+        raise first
+    notes = []
+    if unlikely:
+        notes.append(f"{unlikely} scores lie outside 0..1")
+    tied = sum(count for count in seen.values() if count > 1)
+    if tied:
+        notes.append(
+            f"{tied} detections share image, class and score with another; among equals the order in the "
+            "list decides, as in pycocotools"
+        )
+    return tuple(notes)
+
+
+def _problem(entry: Any, images: set[int], categories: set[int]) -> tuple[str, str, object] | None:
+    if not isinstance(entry, Mapping):
+        return "", "expected an object", entry
+    for key in ("image_id", "category_id", "bbox", "score"):
+        if key not in entry:
+            return "", f"missing key {key}", sorted(map(str, entry))
+    for key, known in (("image_id", images), ("category_id", categories)):
+        value = entry[key]
+        if not isinstance(value, Integral) or isinstance(value, bool):
+            return f".{key}", f"{key}: expected an integer", value
+        if value not in known:
+            return f".{key}", f"unknown {key}", value
+    box = entry["bbox"]
+    if not isinstance(box, list | tuple) or len(box) != 4:
+        return ".bbox", "bbox: expected four numbers", box
+    for index, value in enumerate(box):
+        if not isinstance(value, Real) or isinstance(value, bool):
+            return f".bbox[{index}]", "bbox: expected numbers", value
+        if not math.isfinite(value) or abs(float(value)) > FAR:
+            return f".bbox[{index}]", "bbox: not a finite number of pixels", value
+    if min(map(float, box[2:])) < 0:
+        return ".bbox", "bbox: negative width or height", box
+    score = entry["score"]
+    if not isinstance(score, Real) or isinstance(score, bool):
+        return ".score", "score: expected a number", score
+    if not math.isfinite(score):
+        return ".score", "score: not finite", score
+    return None
+
+
+def _no_constant(text: str) -> None:
+    raise ValueError(f"{text} is not a number in JSON")
