@@ -1,0 +1,1 @@
+"""Samples, their transforms and the loader that feeds training."""

@@ -116,7 +116,7 @@ def _syntax(error: json.JSONDecodeError, text: str, size: int, file: str) -> Dat
         reason = f"more text after the end of the JSON value at byte {at} of {size}"
         remedy = "is this two files in one, or garbage at the end? Keep one value"
         return DataError(reason, file=file, place=place, value=rest[:40], remedy=remedy)
-    if error.msg.startswith("Unterminated string") or len(rest.strip()) < 6 and not set(rest) & set("]}"):
+    if error.msg.startswith("Unterminated string") or (len(rest.strip()) < 6 and not set(rest) & set("]}")):
         reason = f"the JSON ends at byte {at} of {size} before it is complete ({error.msg})"
         return DataError(reason, file=file, place=place, remedy=_INCOMPLETE)
     if rest[:1] == "<":

@@ -90,19 +90,26 @@ class Header:
         return (width, height) if self.orientation > 4 else (height, width)
 
 
-def read_image(source: Source, *, max_pixels: float = MAX_PIXELS, allow_truncated: bool = False) -> Picture:
+def read_image(
+    source: Source,
+    *,
+    max_pixels: float = MAX_PIXELS,
+    allow_truncated: bool = False,
+    expected: tuple[int, int] | None = None,
+) -> Picture:
     """Read a picture.
 
     Args:
         source: a path, or the bytes of a picture file.
         max_pixels: more pixels than this are refused before decoding.
         allow_truncated: accept a JPEG that ends early; what is missing is grey.
+        expected: the (height, width) that annotations give for it: see `turn_for`.
 
     Returns:
         (H, W, 3) uint8 RGB, contiguous, EXIF orientation applied.
 
     Raises:
-        DataError: not a picture of a known format, damaged, or too large.
+        DataError: not a picture of a known format, damaged, too large, or not of the expected size.
         FileError: the file is missing, unreadable or not a regular file.
     """
     data, file = _content(source)
@@ -123,10 +130,13 @@ def read_image(source: Source, *, max_pixels: float = MAX_PIXELS, allow_truncate
         orientation = _orientation(image, form, data)
         try:
             pixels = _rgb(image, file)
-        except (OSError, ValueError, MemoryError) as error:
+        except (OSError, MemoryError) as error:
             raise _damaged(error, file, None) from None
     finally:
         image.close()
+    if expected is not None:
+        height, width = pixels.shape[:2]
+        orientation = turn_for(Header(form, (height, width), orientation), expected, file)
     return np.ascontiguousarray(orient(pixels, orientation))
 
 
@@ -150,6 +160,27 @@ def read_header(source: Source) -> Header:
 def image_size(source: Source) -> tuple[int, int]:
     """(height, width) of the array `read_image` would return, from the header alone."""
     return read_header(source).shown_size
+
+
+def turn_for(header: Header, expected: tuple[int, int], file: str) -> int:
+    """The orientation to apply so that the picture has the (height, width) its annotations give.
+
+    Annotation tools disagree about turned photos: some give boxes on the stored pixels (COCO does), some on
+    the turned ones. The size tells which. The orientation is applied if the turned size is the expected
+    one; it is left out (1) if only the stored size is.
+
+    Raises:
+        DataError: neither size is the expected one.
+    """
+    if header.shown_size == expected:
+        return header.orientation
+    if header.size == expected:
+        return 1
+    height, width = header.shown_size
+    note = f" (EXIF orientation {header.orientation})" if header.orientation > 1 else ""
+    reason = f"the picture is {width}x{height}{note}, its annotations say {expected[1]}x{expected[0]}"
+    remedy = "the boxes belong to another version of the picture; correct width, height and boxes together"
+    raise DataError(reason, file=file, remedy=remedy)
 
 
 def as_image(picture: object, *, name: str = "image") -> Picture:

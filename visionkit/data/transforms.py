@@ -1,0 +1,254 @@
+"""Augmentation that moves boxes along with their pictures.
+
+Each transform is a small record of its settings, called with a `Sample` (or several) and a generator;
+nothing is changed in place. `Augment` puts them together as one recipe.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ..kernels import colour
+from .sample import Sample
+
+Size = tuple[int, int]
+Window = tuple[int, int, int, int]
+Range = tuple[float, float]
+
+#: The grey of what no picture covers.
+FILL = 114
+#: A box that keeps less than this of its area, or a side below MIN_SIDE pixels, becomes an ignore region.
+MIN_AREA_LEFT = 0.25
+MIN_SIDE = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Flip:
+    """Mirror with probability `p`: left-right, or upside down if `vertical`."""
+
+    p: float = 0.5
+    vertical: bool = False
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """`sample`, perhaps mirrored."""
+        if rng.random() >= self.p:
+            return sample
+        image = sample.image[::-1] if self.vertical else sample.image[:, ::-1]
+        boxes, axis = sample.boxes.copy(), int(self.vertical)
+        extent = np.float32(sample.size[1 - axis])
+        boxes[:, [axis, axis + 2]] = extent - boxes[:, [axis + 2, axis]]
+        return sample.with_image(np.ascontiguousarray(image), boxes)
+
+
+@dataclass(frozen=True, slots=True)
+class Colour:
+    """With probability `p` multiply hue, saturation and value by 1 ± at most these gains."""
+
+    p: float = 0.8
+    hue: float = 0.015
+    saturation: float = 0.6
+    value: float = 0.4
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """`sample`, perhaps in other colours."""
+        if rng.random() >= self.p:
+            return sample
+        spread = np.array([self.hue, self.saturation, self.value])
+        gains = (1 + rng.uniform(-1, 1, 3) * spread).astype(np.float32)
+        image = sample.image.copy()
+        colour.hsv_gains(image, *gains)
+        return sample.with_image(image)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Scale a picture by a random factor, relative to fitting whole into `size`, at a random position."""
+
+    scale: Range = (0.6, 1.5)
+
+    def __call__(self, sample: Sample, size: Size, rng: np.random.Generator) -> Sample:
+        """A picture of `size` (height, width): a part of `sample`, or all of it amid grey."""
+        factor = fit(sample.size, size) * rng.uniform(*self.scale)
+        corner = [_anywhere(_scaled(n, factor), room, rng) for n, room in zip(sample.size, size, strict=True)]
+        canvas = np.full((*size, 3), FILL, np.uint8)
+        return paste([(sample, factor, (corner[1], corner[0]), (0, 0, size[1], size[0]))], canvas)
+
+
+@dataclass(frozen=True, slots=True)
+class Mosaic:
+    """Four pictures around a random centre, each scaled on its own (YOLOv4, arXiv:2004.10934, section 3.3).
+
+    `centre` is a range of fractions of the canvas; `scale` is relative to fitting the whole canvas.
+    """
+
+    centre: Range = (0.3, 0.7)
+    scale: Range = (0.5, 1.2)
+
+    def __call__(self, samples: Sequence[Sample], size: Size, rng: np.random.Generator) -> Sample:
+        """One picture of `size` (height, width) made of four; id and file are those of the first."""
+        height, width = size
+        middle_y, middle_x = (int(n * rng.uniform(*self.centre)) for n in size)
+        canvas = np.full((height, width, 3), FILL, np.uint8)
+        parts = []
+        for quarter, sample in enumerate(samples):
+            low, right = divmod(quarter, 2)
+            window = (
+                middle_x if right else 0,
+                middle_y if low else 0,
+                width if right else middle_x,
+                height if low else middle_y,
+            )
+            factor = fit(sample.size, size) * rng.uniform(*self.scale)
+            y, x = (
+                _toward(_scaled(n, factor), window[axis], window[axis + 2], bool(far), rng)
+                for n, axis, far in zip(sample.size, (1, 0), (low, right), strict=True)
+            )
+            parts.append((sample, factor, (x, y), window))
+        return paste(parts, canvas)
+
+
+@dataclass(frozen=True, slots=True)
+class Augment:
+    """The training recipe: mosaic or placement, then flips, then colour. Defaults are for COCO people.
+
+    `mosaic_until` is the fraction of the training after which mosaics stop, so that the last epochs see
+    pictures as they are.
+    """
+
+    mosaic: float = 0.5
+    mosaic_until: float = 0.9
+    mosaic_parts: Mosaic = Mosaic()
+    place: Place = Place()
+    flips: tuple[Flip, ...] = (Flip(),)
+    colour: Colour = Colour()
+
+    def wants(self, progress: float, rng: np.random.Generator) -> int:
+        """How many more pictures this sample needs: 3 for a mosaic, or 0."""
+        return 3 if rng.random() < self.mosaic and progress < self.mosaic_until else 0
+
+    def __call__(self, samples: Sequence[Sample], size: Size, rng: np.random.Generator) -> Sample:
+        """One training picture of `size` from 1 sample, or a mosaic from 4."""
+        made = (
+            self.place(samples[0], size, rng) if len(samples) == 1 else self.mosaic_parts(samples, size, rng)
+        )
+        for flip in self.flips:
+            made = flip(made, rng)
+        return self.colour(made, rng)
+
+
+#: For small objects that look alike from every side, such as blood cells.
+CELLS = Augment(
+    mosaic_until=0.85,
+    mosaic_parts=Mosaic(scale=(0.6, 1.2)),
+    place=Place(scale=(0.7, 1.4)),
+    flips=(Flip(), Flip(vertical=True)),
+    colour=Colour(hue=0.02, saturation=0.5, value=0.35),
+)
+
+
+def fit(image: Size, room: Size) -> float:
+    """The factor by which a picture just fits into a room; sizes (height, width)."""
+    return min(room[0] / image[0], room[1] / image[1])
+
+
+def resized(sample: Sample, longest: int) -> Sample:
+    """`sample` with its longest side at most `longest` pixels."""
+    factor = longest / max(sample.size)
+    if factor >= 1:
+        return sample
+    height, width = (_scaled(n, factor) for n in sample.size)
+    window = (0, 0, width, height)
+    image = np.empty((height, width, 3), np.uint8)
+    _draw(sample.image, image, (width, height), (0, 0), window)
+    stretch = np.array([width / sample.size[1], height / sample.size[0]] * 2, np.float32)
+    return sample.with_image(image, sample.boxes * stretch)
+
+
+def paste(
+    parts: Sequence[tuple[Sample, float, tuple[int, int], Window]], canvas: NDArray[np.uint8]
+) -> Sample:
+    """Draw scaled pictures on a canvas and gather their boxes.
+
+    Args:
+        parts: for each picture the sample, the factor, the (x, y) its corner takes, and the window
+            (x1, y1, x2, y2) of the canvas it may cover.
+        canvas: (H, W, 3) uint8, drawn upon.
+
+    Returns:
+        The canvas with the boxes that are still visible; id and file of the first sample.
+    """
+    gathered = []
+    for sample, factor, (x, y), window in parts:
+        height, width = (_scaled(n, factor) for n in sample.size)
+        left, top = max(window[0], x), max(window[1], y)
+        right, bottom = min(window[2], x + width), min(window[3], y + height)
+        if right <= left or bottom <= top:
+            continue
+        seen = (left, top, right, bottom)
+        _draw(sample.image, canvas[top:bottom, left:right], (width, height), (x, y), seen)
+        stretch = np.array([width / sample.size[1], height / sample.size[0]] * 2, np.float32)
+        moved = sample.boxes * stretch + np.array([x, y, x, y], np.float32)
+        gathered.append(visible(replace(sample, boxes=moved), seen))
+    first = parts[0][0]
+    return Sample(
+        canvas,
+        np.concatenate([g.boxes for g in gathered]) if gathered else np.empty((0, 4), np.float32),
+        np.concatenate([g.class_id for g in gathered]) if gathered else np.empty(0, np.int64),
+        np.concatenate([g.ignore for g in gathered]) if gathered else np.empty(0, bool),
+        first.image_id,
+        first.file,
+    )
+
+
+def visible(sample: Sample, window: Window) -> Sample:
+    """`sample` with its boxes clipped to a window (x1, y1, x2, y2); see MIN_AREA_LEFT and MIN_SIDE."""
+    before = sample.boxes
+    after = np.clip(before, np.array(window[:2] * 2, np.float32), np.array(window[2:] * 2, np.float32))
+    sides = after[:, 2:] - after[:, :2]
+    area = np.prod(before[:, 2:] - before[:, :2], axis=1)
+    poor = (np.prod(sides, axis=1) < MIN_AREA_LEFT * area) | (sides.min(axis=1, initial=np.inf) < MIN_SIDE)
+    kept = (sides > 0).all(axis=1)
+    return replace(
+        sample,
+        boxes=after[kept],
+        class_id=sample.class_id[kept],
+        ignore=(sample.ignore | poor)[kept],
+    )
+
+
+def _draw(
+    source: NDArray[np.uint8],
+    target: NDArray[np.uint8],
+    whole: tuple[int, int],
+    corner: tuple[int, int],
+    seen: Window,
+) -> None:
+    """Fill `target` with the part `seen` of `source` stretched to `whole` (width, height) at `corner`."""
+    sx, sy = source.shape[1] / whole[0], source.shape[0] / whole[1]
+    box = (
+        (seen[0] - corner[0]) * sx,
+        (seen[1] - corner[1]) * sy,
+        min((seen[2] - corner[0]) * sx, source.shape[1]),
+        min((seen[3] - corner[1]) * sy, source.shape[0]),
+    )
+    size = (target.shape[1], target.shape[0])
+    target[...] = np.asarray(Image.fromarray(source).resize(size, Image.Resampling.BILINEAR, box))
+
+
+def _scaled(length: int, factor: float) -> int:
+    return max(1, round(length * factor))
+
+
+def _anywhere(length: int, room: int, rng: np.random.Generator) -> int:
+    """Where something of `length` begins in a `room`: anywhere inside, or so that it covers the room."""
+    return int(rng.integers(min(0, room - length), max(0, room - length), endpoint=True))
+
+
+def _toward(length: int, start: int, stop: int, far: bool, rng: np.random.Generator) -> int:
+    """Like `_anywhere`, but what is shorter than start..stop touches the end that is the mosaic's centre."""
+    if length >= stop - start:
+        return start + _anywhere(length, stop - start, rng)
+    return start if far else stop - length
