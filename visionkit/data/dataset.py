@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError, VisionKitError
+from ..errors import DataError, FileError
 from ..io.image import read_header, read_image, turn_for
-from .problems import Problems
+from .problems import Problems, Severity
 from .sample import Sample
 
 
@@ -102,29 +102,41 @@ class DetectionDataset(ABC):  # noqa: B024  complete for sets of files; in-memor
 
     def _picture(self, record: Record) -> NDArray[np.uint8]:
         if record.path is None:
-            raise DataError("the picture is not in a file", file=record.file)
+            raise DataError("no folder of pictures was given", file=record.file)
         return read_image(record.path, expected=record.size)
 
-    def check_pictures(self) -> None:
-        """Look at the header of every picture file and note what is missing, unreadable or of another size.
+    def check_pictures(self, *, skip_bad: bool = False) -> None:
+        """Look at the header of every picture file and note what is missing, damaged or of another size.
 
-        Nothing is decoded: 20,000 pictures a second or so.
+        Nothing is decoded. With `skip_bad` these pictures are left out, else they count as errors.
         """
+        good = []
+        severity: Severity = "dropped" if skip_bad else "error"
         for index, record in enumerate(self.records):
-            if record.path is None:
-                continue
-            place = f"images[{index}] (id {record.image_id}) {record.file}"
             try:
-                turn_for(read_header(record.path), record.size, str(record.path))
-            except DataError as error:
-                self.problems.add("picture", place, error.reason)
-            except VisionKitError as error:
-                self.problems.add("picture-missing", place, getattr(error, "reason", str(error)))
+                if record.path is not None:
+                    turn_for(read_header(record.path), record.size, str(record.path))
+                good.append(record)
+            except (DataError, FileError) as error:
+                place = f"images[{index}] (id {record.image_id}) {record.file}"
+                kind = "picture" if isinstance(error, DataError) else "picture-missing"
+                self.problems.add(kind, place, error.reason, severity=severity)
+        self.records = tuple(good)
+
+    def require_boxes(self) -> None:
+        """Refuse a set that cannot train anything.
+
+        Raises:
+            DataError: there is no box in it.
+        """
+        if not any(len(record.boxes) and not record.crowd.all() for record in self.records):
+            raise DataError("no boxes: there is nothing to learn", file=self.problems.file)
 
     def to_coco(self) -> dict[str, Any]:
         """The ground truth as a COCO document: original ids, boxes as annotated (not clipped)."""
         categories = [{"id": i, "name": n} for i, n in zip(self.category_ids, self.names, strict=True)]
-        images, annotations = [], []
+        images: list[dict[str, Any]] = []
+        annotations: list[dict[str, Any]] = []
         for record in self.records:
             height, width = record.size
             images.append({"id": record.image_id, "file_name": record.file, "width": width, "height": height})

@@ -12,7 +12,6 @@ from ..errors import DataError, shown
 from ..weights.files import atomic_write
 
 Severity = Literal["error", "dropped", "warning"]
-_MISSING = object()
 SHOWN = 20
 
 
@@ -45,11 +44,9 @@ class Problems:
         self.file = os.fspath(file)
         self._found: list[Problem] = []
 
-    def add(
-        self, kind: str, place: str, reason: str, value: object = _MISSING, severity: Severity = "error"
-    ) -> None:
-        """Note one finding."""
-        text = "" if value is _MISSING else shown(value)
+    def add(self, kind: str, place: str, reason: str, *value: object, severity: Severity = "error") -> None:
+        """Note one finding, with the offending value if there is one."""
+        text = shown(value[0]) if value else ""
         self._found.append(Problem(kind, place, text, reason, severity))
 
     def __len__(self) -> int:
@@ -70,15 +67,6 @@ class Problems:
         """The counts in a line, such as ``12 zero-box (dropped), 1 area-missing (warning)``."""
         counted = Counter((p.kind, p.severity) for p in self._found)
         return ", ".join(f"{count} {kind} ({severity})" for (kind, severity), count in counted.items())
-
-    def downgrade(self) -> None:
-        """Turn every error that concerns one object or picture into a drop (the choice `skip_bad`)."""
-        self._found = [
-            Problem(p.kind, p.place, p.value, p.reason, "dropped")
-            if p.severity == "error" and p.place.startswith(("annotations[", "images["))
-            else p
-            for p in self._found
-        ]
 
     def report(self, path: str | os.PathLike[str]) -> None:
         """Write every finding as JSON: the file, the counts per kind, and the list."""

@@ -24,12 +24,16 @@ _INCOMPLETE = "was its download cut short?"
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A parsed file: the value, the file's name, its bytes' SHA-256 and their number."""
+    """A parsed file: the value, the file's name, its bytes' SHA-256 and number.
+
+    `changed`: somebody wrote the file while it was read; `sha256` says what was read.
+    """
 
     value: Any
     file: str
     sha256: str
     size: int
+    changed: bool
 
 
 def read_json(path: str | os.PathLike[str], *, limit: int = MAX_BYTES) -> Document:
@@ -39,9 +43,11 @@ def read_json(path: str | os.PathLike[str], *, limit: int = MAX_BYTES) -> Docume
         FileError: missing, unreadable, not a regular file, or larger than `limit` bytes.
         DataError: not one complete document of strict JSON in UTF-8.
     """
+    before = _stamp(path)
     data = read_bytes(path, limit)
+    changed = _stamp(path) != before
     file = os.fspath(path)
-    return Document(parse_json(data, file=file), file, hashlib.sha256(data).hexdigest(), len(data))
+    return Document(parse_json(data, file=file), file, hashlib.sha256(data).hexdigest(), len(data), changed)
 
 
 def parse_json(data: bytes, *, file: str) -> Any:
@@ -90,6 +96,14 @@ def parse_json(data: bytes, *, file: str) -> Any:
         reason = f"{len(foreign)} numbers are NaN or Infinity, which is not JSON: {', '.join(places)}"
         raise DataError(reason, file=file, place=places[0], remedy=remedy)
     return value
+
+
+def _stamp(path: str | os.PathLike[str]) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):  # reading it will say what is wrong
+        return None
+    return found.st_size, found.st_mtime_ns
 
 
 def _decode(data: bytes, file: str) -> str:

@@ -197,6 +197,7 @@ def as_image(picture: object, *, name: str = "image") -> Picture:
     if isinstance(picture, Image.Image):
         return np.ascontiguousarray(orient(_rgb(picture, name), _orientation(picture, "", b"")))
     array = np.asarray(picture)
+    shape = array.shape
     if array.dtype != np.uint8:
         remedy = "scale to 0-255 and call .astype(np.uint8)"
         raise ShapeError(f"{name}: expected uint8 pixels, got {array.dtype}", remedy=remedy)
@@ -204,7 +205,7 @@ def as_image(picture: object, *, name: str = "image") -> Picture:
         array = array[:, :, None]
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or 0 in array.shape:
         expected = "expected (height, width, 3) RGB with at least one pixel"
-        raise ShapeError(f"{name}: {expected}, got shape {np.shape(picture)}")
+        raise ShapeError(f"{name}: {expected}, got shape {shape}")
     if array.shape[2] == 4:
         return _over_white(array)
     if array.shape[2] == 1:
@@ -266,8 +267,8 @@ def _unknown(data: bytes, file: str) -> DataError:
         start = head[:5].decode("ascii", "replace")
         reason = f"not a picture: it starts with `{start}`: an HTML or XML page"
         return DataError(reason, file=file, remedy="was this a failed download?")
-    for start, name in _OTHERS:
-        if data.startswith(start):
+    for magic, name in _OTHERS:
+        if data.startswith(magic):
             return DataError(f"unsupported format {name}", file=file, remedy=_REMEDY)
     if data[4:8] == b"ftyp":
         name = "HEIC or AVIF" if data[8:12] in (b"heic", b"heix", b"mif1", b"avif") else "MP4"
