@@ -1,0 +1,1 @@
+"""Boxes, anchors, suppression, assignment, codecs, losses and results."""
