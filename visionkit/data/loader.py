@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ..errors import UsageError, VisionKitError
 from .dataset import DetectionDataset
 from .sample import Sample
-from .transforms import FILL, Augment, Size, fit, paste, resized
+from .transforms import FILL, Augment, Size, letterboxed, resized
 
 # Pictures stay in memory somewhat larger than the network's input, so that scaling up finds detail.
 _KEPT_SIDE = 1.5
@@ -198,11 +198,3 @@ class Loader:
         box = np.array([[0, 0, width, height]], np.float32)
         nothing = np.zeros(1, np.int64)
         return Sample(image, box, nothing, np.ones(1, bool), record.image_id, record.file)
-
-
-def letterboxed(sample: Sample, size: Size) -> Sample:
-    """`sample` scaled to fit `size` (height, width) whole, centred on grey."""
-    factor = fit(sample.size, size)
-    corner = [(room - round(n * factor)) // 2 for n, room in zip(sample.size, size, strict=True)]
-    canvas = np.full((*size, 3), FILL, np.uint8)
-    return paste([(sample, factor, (corner[1], corner[0]), (0, 0, size[1], size[0]))], canvas)

@@ -6,12 +6,13 @@ nothing is changed in place. `Augment` puts them together as one recipe.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from ..kernels import colour
+from ..kernels import colour, resize
+from ..vision.letterbox import Letterbox
 from .sample import Sample
 
 Size = tuple[int, int]
@@ -167,6 +168,14 @@ def resized(sample: Sample, longest: int) -> Sample:
     return sample.with_image(image, sample.boxes * stretch)
 
 
+def letterboxed(sample: Sample, size: Size) -> Sample:
+    """`sample` whole, scaled to fit `size` (height, width) and centred on grey, as the predictor does it."""
+    box = Letterbox(sample.size, size)
+    height, width = size
+    moved = sample.with_image(box.apply(sample.image), box.boxes(sample.boxes).astype(np.float32))
+    return visible(moved, (0, 0, width, height))
+
+
 def paste(
     parts: Sequence[tuple[Sample, float, tuple[int, int], Window]], canvas: NDArray[np.uint8]
 ) -> Sample:
@@ -226,16 +235,21 @@ def _draw(
     corner: tuple[int, int],
     seen: Window,
 ) -> None:
-    """Fill `target` with the part `seen` of `source` stretched to `whole` (width, height) at `corner`."""
-    sx, sy = source.shape[1] / whole[0], source.shape[0] / whole[1]
-    box = (
-        (seen[0] - corner[0]) * sx,
-        (seen[1] - corner[1]) * sy,
-        min((seen[2] - corner[0]) * sx, source.shape[1]),
-        min((seen[3] - corner[1]) * sy, source.shape[0]),
-    )
-    size = (target.shape[1], target.shape[0])
-    target[...] = np.asarray(Image.fromarray(source).resize(size, Image.Resampling.BILINEAR, box))
+    """Fill `target` with the part `seen` of `source` stretched to `whole` (width, height) at `corner`.
+
+    The pixels are those of resizing the whole picture and cropping: only the filter taps are cropped.
+    """
+    columns, column_weights = _taps(source.shape[1], whole[0], seen[0] - corner[0], seen[2] - corner[0])
+    rows, row_weights = _taps(source.shape[0], whole[1], seen[1] - corner[1], seen[3] - corner[1])
+    line = np.empty(source.shape[1] * 3, np.float32)
+    resize.resize(source, rows, row_weights, columns, column_weights, line, target)
+
+
+def _taps(source: int, target: int, start: int, stop: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    first = np.empty(target, np.int64)
+    weights = np.empty((target, min(2 * ceil(max(source / target, 1.0)) + 1, source)), np.float32)
+    resize.taps(source, target, first, weights)
+    return first[start:stop], weights[start:stop]
 
 
 def _scaled(length: int, factor: float) -> int:
