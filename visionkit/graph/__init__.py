@@ -1,0 +1,6 @@
+"""One traced network, many uses: plans for training and inference, summaries."""
+
+from .plan import Plan, compile  # noqa: A004
+from .trace import Graph, Node, Value, trace
+
+__all__ = ["Graph", "Node", "Plan", "Value", "compile", "trace"]

@@ -164,7 +164,7 @@ def conv(F, I, p, s):
         k = 0
         while k < length:
             size = min(depth, length - k)
-            first = 1 if k == 0 else 0
+            first = 1 if k == 0 and mode != 3 else 0
             last = 1 if k + size == length else 0
             w0 = weights + k * tap_count * width
             if width == 4 * LANES:
@@ -181,11 +181,13 @@ def conv(F, I, p, s):
 
 
 @parallel
-def pack(F, I, p, s):
-    """Weights (tap, in, out) into the blocks that `conv` reads: (block, depth, tap, in, <= BLOCK out)."""
-    source, columns, target, taps, length, depth, outs, outs_padded = (
-        p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7],
-    )  # fmt: skip
+def pack(F, I, W, p, s):
+    """Weights `W` into the blocks that `conv` reads: (block, depth, tap, in, <= BLOCK out).
+
+    ``p`` holds W's strides, so any memory order will do; merged taps take a kernel row as one tap.
+    """
+    start, s_kh, s_kw, s_i, s_o, kw, inputs = p[0], p[1], p[2], p[3], p[4], p[5], p[6]
+    target, taps, length, depth, outs, outs_padded = p[7], p[8], p[9], p[10], p[11], p[12]
     blocks = (outs_padded + BLOCK - 1) // BLOCK
     for task in prange(blocks * taps):
         oc, t = (task // taps) * BLOCK, task % taps
@@ -195,41 +197,56 @@ def pack(F, I, p, s):
             k = i // depth * depth
             size = min(depth, length - k)
             to = target + oc * taps * length + k * taps * width + (t * size + i - k) * width
-            at = source + (t * length + i) * columns + oc
-            for o in range(used):
-                F[to + o] = F[at + o]
+            if length == inputs:
+                at = start + t // kw * s_kh + t % kw * s_kw + i * s_i + oc * s_o
+            else:
+                at = start + t * s_kh + i // inputs * s_kw + i % inputs * s_i + oc * s_o
+            if s_o == 1:
+                for o in range(used):
+                    F[to + o] = W[at + o]
+            else:
+                for o in range(used):
+                    F[to + o] = W[at + o * s_o]
             for o in range(used, width):
                 F[to + o] = 0.0
 
 
 @parallel
-def pack_transposed(F, I, p, s):
-    """Weights (tap, in, out) into the blocks of the data gradient, whose sum runs over `out`.
+def pack_transposed(F, I, W, p, s):
+    """Weights `W` into the blocks of the data gradient, whose sum runs over the output channels.
 
-    `I[chosen + t]` is the source tap of tap t of the gradient's phase.
+    ``I[chosen + t]`` is the tap (row * kw + column) that the gradient's tap t multiplies.
     """
-    source, target, chosen, taps, length, depth, outs, outs_padded, columns = (
-        p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7], p[8],
-    )  # fmt: skip
+    start, s_kh, s_kw, s_i, s_o, kw = p[0], p[1], p[2], p[3], p[4], p[5]
+    target, chosen, taps, length, depth, outs, outs_padded = p[6], p[7], p[8], p[9], p[10], p[11], p[12]
     blocks = (outs_padded + BLOCK - 1) // BLOCK
     for task in prange(blocks * taps):
         oc, t = (task // taps) * BLOCK, task % taps
         width = min(BLOCK, outs_padded - oc)
         used = min(width, outs - oc)
-        k = 0
-        while k < length:
+        tap = I[chosen + t]
+        at = start + tap // kw * s_kh + tap % kw * s_kw + oc * s_i
+        for k in range(0, length, depth):
             size = min(depth, length - k)
             to = target + oc * taps * length + k * taps * width + t * size * width
-            at = source + (I[chosen + t] * outs + oc) * columns + k
             for i0 in range(0, size, LANES):
-                stop = min(i0 + LANES, size)
                 for o in range(used):
-                    for i in range(i0, stop):
-                        F[to + i * width + o] = F[at + o * columns + i]
+                    for i in range(i0, min(i0 + LANES, size)):
+                        F[to + i * width + o] = W[at + (k + i) * s_o + o * s_i]
             for i in range(size):
                 for o in range(used, width):
                     F[to + i * width + o] = 0.0
-            k += size
+
+
+@parallel
+def pack_rows(F, I, W, p, s):
+    """A (rows, columns) array `W` with any strides into rows of `padded(columns)` numbers."""
+    start, s_row, s_column, target, rows, columns, wide = p[0], p[1], p[2], p[3], p[4], p[5], p[6]
+    for row in prange(rows):
+        for c in range(columns):
+            F[target + row * wide + c] = W[start + row * s_row + c * s_column]
+        for c in range(columns, wide):
+            F[target + row * wide + c] = 0.0
 
 
 def depth_of(taps: int, length: int) -> int:

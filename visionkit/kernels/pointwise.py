@@ -110,11 +110,22 @@ def copy(F, I, p, s):
 
 @parallel
 def clear(F, I, p, s):
-    """Zero a stretch of memory."""
-    start, size = p[0], p[1]
+    """Zero a map."""
+    y, step, row, image, n, height, width, wide = p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7]
+    for line in prange(n * height):
+        for i in range(width):
+            target = y + line // height * image + line % height * row + i * step
+            for c in range(wide):
+                F[target + c] = 0.0
+
+
+@parallel
+def add_numbers(F, I, p, s):
+    """Add `size` numbers at `source` to those at `target`."""
+    source, target, size = p[0], p[1], p[2]
     for part in prange((size + 16383) // 16384):
         for i in range(part * 16384, min(size, (part + 1) * 16384)):
-            F[start + i] = 0.0
+            F[target + i] += F[source + i]
 
 
 @parallel
@@ -203,6 +214,11 @@ def activate_gradient_call(
     """One call of `activate_gradient`."""
     sizes = (*x.shape[:3], padded(x.c), kind, int(add))
     return call((*x.place, *g.place, *target.place, *sizes), (slope, cap))
+
+
+def clear_call(x: Map) -> Call:
+    """One call of `clear`."""
+    return call((*x.place, *x.shape[:3], padded(x.c)))
 
 
 def combine_call(x: Map, y: Map, factor: float = 1.0, keep: float = 0.0) -> Call:

@@ -1,0 +1,207 @@
+"""A plan: a network compiled for one input shape, run without allocating."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ShapeError, UsageError
+from ..kernels import jit, pointwise
+from ..kernels.memory import Buffer, Call, Map, call
+from ..nn import Module
+from ..shapes import Shape
+from .backward import Backward
+from .lower import Lowering
+from .memory import lay_out, lifetimes, rounded
+from .passes import prepare
+from .trace import trace
+
+F32 = NDArray[np.float32]
+
+# One plan runs at a time: kernels share the thread pool, which not every threading layer can nest.
+_running = threading.RLock()
+
+
+class Plan:
+    """A compiled network; made by `compile`.
+
+    The maps that `forward` returns are views into the plan's memory: the next run overwrites them.
+    """
+
+    def __init__(self, lowering: Lowering, backward: Backward | None, mean: float, scale: float) -> None:
+        self.training = backward is not None
+        self._low, self._backward = lowering, backward
+        self._scaling = np.array((mean, scale), np.float32)
+        self._split = len(lowering.steps)
+        if backward is not None:
+            backward.lower()
+        self._bind()
+
+    def _bind(self) -> None:
+        """Lay out the memory and make the arguments of every step."""
+        low, backward = self._low, self._backward
+        last = len(low.steps)
+        outputs = [low.map(value) for value in low.graph.outputs]
+        pinned: dict[Buffer, tuple[int, int]] = {m.buffer: (0, self._split) for m in outputs}
+        if not self.training:
+            pinned = {m.buffer: (0, last) for m in outputs}
+        for seed in backward.seeds if backward else ():
+            if seed is not None:
+                pinned[seed.buffer] = (self._split - 1, last)
+        pinned |= {buffer: (-1, last + 1) for buffer in low.unshared}
+        spans = lifetimes(low.steps, pinned)
+        end, shared = lay_out(spans, low.reserved + rounded(low.scratch_size))
+        self.memory: F32 = jit.aligned(end + 64)
+        steps: list[tuple[str, jit.Kernel, Call]] = []
+        cleared: set[Buffer] = set()
+        for i, step in enumerate(low.steps):
+            if i == self._split:
+                self._split_at = len(steps)
+            for buffer in step.touches:
+                first_time = spans[buffer][0] == i or (buffer in pinned and buffer not in cleared)
+                if buffer.halo and buffer in shared and first_time and buffer not in cleared:
+                    cleared.add(buffer)
+                    steps.append((f"{step.name} (halo)", pointwise.clear_halo, pointwise.halo_call(buffer)))
+            steps.append((step.name, step.kernel, step.make()))
+        if self._split == len(low.steps):
+            self._split_at = len(steps)
+        self._steps = steps
+        self.tables = low.tables.array()
+        self._outputs = tuple(self._shaped(m.view(self.memory), v.shape) for m, v in zip(outputs, low.graph.outputs, strict=True))  # fmt: skip
+        seeds = backward.seeds if backward else []
+        self._seeds = [seed and self._shaped(seed.view(self.memory), v.shape) for seed, v in zip(seeds, low.graph.outputs, strict=False)]  # fmt: skip
+        self._take = call(low.input.place)[0]
+        self.refresh()
+        if backward is not None:
+            self._connect_gradients(backward)
+
+    @staticmethod
+    def _shaped(view: F32, shape: Shape) -> F32:
+        return view[:, 0, 0, :] if len(shape) == 2 else view
+
+    def _connect_gradients(self, backward: Backward) -> None:
+        """The parameters' gradients become views into the plan's memory, in the memory order of their data."""
+        self._gradients = []
+        for entry in backward.gradients.values():
+            tensor = entry.tensor
+            flat = self.memory[entry.at : entry.at + tensor.size]
+            if tensor.data.ndim == 4:
+                o, i, kh, kw = tensor.shape
+                shaped = flat.reshape(kh, kw, i, o).transpose(3, 2, 0, 1)
+            else:
+                shaped = flat.reshape(tensor.shape[::-1]).T
+            self._gradients.append((tensor, shaped))
+
+    def refresh(self) -> None:
+        """Take over the network's present weights. Training plans do so at every forward run."""
+        memory, tables = self.memory, self.tables
+        for vector in self._low.vectors.values():
+            memory[vector.at : vector.at + vector.tensor.size] = vector.tensor.data
+        for pack in self._low.packs:
+            weights = pack.tensor.data
+            pack.kernel(memory, tables, flat_memory(weights), *pack.call)
+
+    def forward(self, pictures: NDArray[Any]) -> tuple[F32, ...]:
+        """Run the network.
+
+        Args:
+            pictures: (N, H, W, C) uint8 or float32, of the plan's shape; the network sees
+                (x - mean) * scale.
+
+        Returns:
+            Its maps, (N, h, w, c) float32 each: views that the next run overwrites.
+
+        Raises:
+            ShapeError: another shape or dtype.
+        """
+        expected = self._low.graph.inputs[0].shape
+        if pictures.shape != expected or pictures.dtype not in (np.uint8, np.float32):
+            raise ShapeError(
+                f"pictures: expected uint8 or float32 of shape {expected}, "
+                f"got {pictures.dtype} of shape {pictures.shape}"
+            )
+        pictures = np.ascontiguousarray(pictures).reshape(self._low.input.shape)
+        with _running:
+            if self.training:
+                self.refresh()
+            pointwise.take_picture(self.memory, self.tables, pictures, self._take, self._scaling)
+            self._run(0, self._split_at)
+            for vector in self._low.vectors.values():
+                if vector.changes:
+                    vector.tensor.data[...] = self.memory[vector.at : vector.at + vector.tensor.size]
+        return self._outputs
+
+    def backward(self, gradients: tuple[NDArray[Any], ...]) -> None:
+        """Gradients of all parameters for the last forward run, into their `grad`.
+
+        Args:
+            gradients: of a loss with respect to each map of `forward`, of the maps' shapes. The
+                parameters' gradients are overwritten, not added to.
+        """
+        if self._backward is None:
+            raise UsageError("this plan runs forward only", remedy="compile(..., training=True)")
+        if len(gradients) != len(self._seeds):
+            raise ShapeError(f"gradients: expected {len(self._seeds)}, one per map, got {len(gradients)}")
+        with _running:
+            for seed, gradient in zip(self._seeds, gradients, strict=True):
+                if seed is not None:
+                    if gradient.shape != seed.shape:
+                        raise ShapeError(f"gradients: expected shape {seed.shape}, got {gradient.shape}")
+                    seed[...] = gradient
+            self._run(self._split_at, len(self._steps))
+        for tensor, gradient in self._gradients:
+            tensor.grad = gradient
+
+    def _run(self, start: int, end: int) -> None:
+        memory, tables = self.memory, self.tables
+        for _, kernel, (integers, scalars) in self._steps[start:end]:
+            kernel(memory, tables, integers, scalars)
+
+    def profile(self, repeat: int = 5) -> list[tuple[str, str, float]]:
+        """(layer, kernel, best milliseconds) of every step, in order."""
+        best = [float("inf")] * len(self._steps)
+        with _running:
+            for _ in range(repeat):
+                for i, (_, kernel, arguments) in enumerate(self._steps):
+                    start = time.perf_counter()
+                    kernel(self.memory, self.tables, *arguments)
+                    best[i] = min(best[i], time.perf_counter() - start)
+        return [(name, kernel.__name__, ms * 1e3) for (name, kernel, _), ms in zip(self._steps, best, strict=True)]
+
+
+def flat_memory(array: F32) -> F32:
+    """An array's numbers as they lie in memory, whatever the order of its axes: a view."""
+    order = sorted(range(array.ndim), key=lambda axis: (-array.strides[axis], -array.shape[axis]))
+    flat = array.transpose(order)
+    if not flat.flags.c_contiguous:
+        raise ShapeError("a parameter's array must own a contiguous stretch of memory")
+    return flat.reshape(-1)
+
+
+def compile(  # noqa: A001  (PyTorch's word)
+    network: Module | Callable[..., Any],
+    shape: Shape,
+    *,
+    training: bool = False,
+    mean: float = 0.0,
+    scale: float = 1.0,
+) -> Plan:
+    """Compile `network` for one input shape.
+
+    Args:
+        network: maps one tensor (N, H, W, C) to a tensor or a tuple of tensors. Its modules' mode is
+            used as it is: batch-norms in training mode need ``training=True``.
+        shape: of the pictures, (N, H, W, C).
+        training: keep what `Plan.backward` needs and follow the weights as they change.
+        mean, scale: the network sees (pictures - mean) * scale.
+
+    Raises:
+        TraceError: the network does what a plan cannot run.
+    """
+    graph = prepare(trace(network, shape), training)
+    low = Lowering(graph, training, jit.threads())
+    low.forward()
+    return Plan(low, Backward(low) if training else None, mean, scale)
