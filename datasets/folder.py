@@ -1,0 +1,39 @@
+"""One folder in, one data set out: which of the layouts it has is seen from its contents."""
+
+import os
+from pathlib import Path
+
+from visionkit.data.dataset import DetectionDataset
+from visionkit.errors import FileError
+
+from .coco import CocoDataset
+from .voc import VocDataset
+from .yolo_txt import YoloDataset
+
+
+def open_folder(
+    folder: str | os.PathLike[str], split: str = "train", *, strict: bool = False, skip_bad: bool = False
+) -> DetectionDataset:
+    """The data set in a folder.
+
+    VOC:  Annotations/, JPEGImages/, ImageSets/Main/SPLIT.txt
+    YOLO: images/SPLIT or images, the same under labels, and classes.txt or data.yaml for the names
+    COCO: SPLIT.json and images/
+
+    Raises:
+        FileError: the folder is missing or has none of these layouts.
+        DataError: the data set cannot be trusted.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise FileError("no such folder", file=root)
+    if (root / "Annotations").is_dir():
+        return VocDataset(root, split, strict=strict, skip_bad=skip_bad)
+    if (root / "labels").is_dir():
+        images = root / "images" / split if (root / "images" / split).is_dir() else root / "images"
+        names = [root / name for name in ("classes.txt", "data.yaml") if (root / name).is_file()]
+        return YoloDataset(images, names=names[0] if names else None, strict=strict, skip_bad=skip_bad)
+    if (root / f"{split}.json").is_file():
+        return CocoDataset(root / f"{split}.json", root / "images", strict=strict, skip_bad=skip_bad)
+    remedy = f"VOC has Annotations/, YOLO has labels/, COCO has {split}.json and images/"
+    raise FileError("no data set of a known layout in this folder", file=root, remedy=remedy)
