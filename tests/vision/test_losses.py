@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+from tests.oracles import run_torch
 from visionkit.errors import ShapeError, UsageError
+from visionkit.gradcheck import gradcheck
 from visionkit.kernels.jit import set_threads, threads
 from visionkit.tensor import Tensor
 from visionkit.vision.assign import AllAbove, ByShape
@@ -162,11 +164,41 @@ def test_ciou_values_and_gradient():
     value = ciou(Tensor(a), Tensor(b)).data
     assert (value <= np.diag(iou_matrix(a, b)) + 1e-12).all()
     np.testing.assert_allclose(ciou(Tensor(a), Tensor(a)).data, 1, atol=1e-6)
-    from visionkit.gradcheck import gradcheck
-
     # alpha is a constant for the gradient, so hold the aspect ratio: squares against squares
     square = np.concatenate([corner, corner + size[..., :1]], axis=2)
-    assert gradcheck(lambda x: ciou(x, Tensor(square[1])), [square[0]]) < 1e-5
+    assert gradcheck(lambda x: ciou(x, Tensor(square[1])), [square[0]], rng=rng) < 1e-5
+
+
+@pytest.mark.peers
+def test_ciou_against_torch():
+    """The authors' formula in PyTorch, float64: value, and the gradient with alpha held."""
+    rng = np.random.default_rng(1)
+    corner, size = rng.uniform(0, 20, (2, 200, 2)), rng.uniform(0.5, 25, (2, 200, 2))
+    a, b = np.concatenate([corner, corner + size], axis=2)
+    answer = run_torch(
+        """
+a = torch.from_numpy(given["a"]).requires_grad_()
+b = torch.from_numpy(given["b"])
+low, high = torch.maximum(a[:, :2], b[:, :2]), torch.minimum(a[:, 2:], b[:, 2:])
+inter = (high - low).clamp(min=0).prod(1)
+wa, wb = a[:, 2:] - a[:, :2], b[:, 2:] - b[:, :2]
+iou = inter / (wa.prod(1) + wb.prod(1) - inter)
+box = torch.maximum(a[:, 2:], b[:, 2:]) - torch.minimum(a[:, :2], b[:, :2])
+centres = ((a[:, :2] + a[:, 2:] - b[:, :2] - b[:, 2:]) / 2).square().sum(1)
+v = 4 / torch.pi**2 * (torch.atan(wb[:, 0] / wb[:, 1]) - torch.atan(wa[:, 0] / wa[:, 1])).square()
+with torch.no_grad():
+    alpha = v / (1 - iou + v)
+value = iou - centres / box.square().sum(1) - alpha * v
+(value * torch.from_numpy(given["weight"])).sum().backward()
+result["value"], result["gradient"] = value, a.grad
+""",
+        {"a": a, "b": b, "weight": (weight := rng.normal(size=200))},
+    )
+    x = Tensor(a, requires_grad=True)
+    value = ciou(x, Tensor(b))
+    (value * Tensor(weight)).sum().backward()
+    np.testing.assert_allclose(value.data, answer["value"], atol=1e-6)  # the epsilon in the ratios
+    np.testing.assert_allclose(x.grad, answer["gradient"], atol=1e-6)
 
 
 @pytest.mark.parametrize(

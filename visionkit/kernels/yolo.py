@@ -183,7 +183,8 @@ def positives(
         )  # fmt: skip
         loss, overlap, by_cx, by_cy, by_w, by_h = ciou_and_slopes(
             cx, cy, w, h,
-            np.float64(boxes[p, 0]), np.float64(boxes[p, 1]), np.float64(boxes[p, 2]), np.float64(boxes[p, 3]),
+            np.float64(boxes[p, 0]), np.float64(boxes[p, 1]),
+            np.float64(boxes[p, 2]), np.float64(boxes[p, 3]),
         )  # fmt: skip
         if box_kind == CIOU:
             sx, sy = cx / stride - x, cy / stride - y

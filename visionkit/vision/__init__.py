@@ -1,1 +1,57 @@
 """Boxes, anchors, suppression, assignment, codecs, losses and results."""
+
+from .anchors import COCO_ANCHORS, balanced, kmeans_anchors, mean_best_iou
+from .assign import ASSIGNMENTS, AllAbove, BestOnly, ByShape, Neighbours
+from .boxes import (
+    area,
+    bxbybhbw_to_xyxy,
+    clip_boxes,
+    cxcywh_to_xyxy,
+    iou_matrix,
+    shape_iou,
+    xywh_to_xyxy,
+    xyxy_to_bxbybhbw,
+    xyxy_to_cxcywh,
+    xyxy_to_xywh,
+)
+from .letterbox import Letterbox, resize_bilinear
+from .losses import YoloLoss, ciou
+from .nms import nms, soft_nms
+from .protocols import Codec, Criterion
+from .results import Detection, Detections
+from .yolo import LevelTargets, Targets, YoloCodec
+
+__all__ = [
+    "ASSIGNMENTS",
+    "COCO_ANCHORS",
+    "AllAbove",
+    "BestOnly",
+    "ByShape",
+    "Codec",
+    "Criterion",
+    "Detection",
+    "Detections",
+    "Letterbox",
+    "LevelTargets",
+    "Neighbours",
+    "Targets",
+    "YoloCodec",
+    "YoloLoss",
+    "area",
+    "balanced",
+    "bxbybhbw_to_xyxy",
+    "ciou",
+    "clip_boxes",
+    "cxcywh_to_xyxy",
+    "iou_matrix",
+    "kmeans_anchors",
+    "mean_best_iou",
+    "nms",
+    "resize_bilinear",
+    "shape_iou",
+    "soft_nms",
+    "xywh_to_xyxy",
+    "xyxy_to_bxbybhbw",
+    "xyxy_to_cxcywh",
+    "xyxy_to_xywh",
+]

@@ -174,7 +174,7 @@ class ByShape:
 
 def _best(overlap: Floats) -> NDArray[np.bool_]:
     """(N, L, A) marks of the first largest of each box."""
-    flat = overlap.reshape(len(overlap), -1)
+    flat = overlap.reshape(len(overlap), overlap.shape[1] * overlap.shape[2])
     marks = np.zeros(flat.shape, bool)
     if len(flat):
         marks[np.arange(len(flat)), flat.argmax(axis=1)] = True

@@ -147,10 +147,10 @@ class YoloLoss:
                 rows = places[at]  # (P, 5 + C)
                 predicted = self._boxes(level, rows, wanted)
                 totals["box"] += self._box_loss(level, rows, predicted, wanted)
-                overlap = np.ones(len(wanted.cells))
                 if self.codec.assignment.objectness == "iou":
-                    overlap = _row_iou(predicted.data, wanted.boxes.astype(rows.dtype))
-                np.maximum.at(goal, at, overlap.astype(goal.dtype))
+                    np.maximum.at(goal, at, _row_iou(predicted.data, wanted.boxes.astype(rows.dtype)))
+                else:
+                    goal[at] = 1.0
                 counts[at] = 1.0
                 if self.codec.class_channels:
                     totals["class"] += self._class_loss(rows[:, 5:], wanted.class_id)

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import ShapeError, UsageError
 from ..kernels import yolo as kernels
 from ..shapes import expect
-from .assign import Assignment, Grid, resolve
+from .assign import Assignment, Grid, Neighbours, resolve
 from .boxes import Floats
 from .nms import nms as hard_nms
 from .nms import soft_nms
@@ -75,7 +75,8 @@ class YoloCodec:
         classes: number of classes.
         form: the box parameterisation. "v5": xy = (2 s(t) - .5 + cell) stride, wh = (2 s(t))^2 anchor,
             which reaches 4 times the anchor. "exp" (DET-16): xy = (s(t) + cell) stride, wh = e^t anchor.
-        assignment: "v5", "hy", "v3", "shape" (see `assign`), or a rule of your own.
+        assignment: "v5", "hy", "v3", "shape" (see `assign`), or a rule of your own; None is "v5" for the
+            form "v5" and "v3" for "exp", which cannot reach into neighbouring cells.
         class_scores: "sigmoid" or "softmax" over the class logits.
         min_side: boxes with a side shorter than this many input pixels are not taught: ignore regions.
     """
@@ -86,7 +87,7 @@ class YoloCodec:
         strides: Sequence[int],
         classes: int,
         form: Form = "v5",
-        assignment: str | Assignment = "v5",
+        assignment: str | Assignment | None = None,
         *,
         class_scores: Literal["sigmoid", "softmax"] = "sigmoid",
         min_side: float = 3.0,
@@ -101,7 +102,13 @@ class YoloCodec:
         if not (self.anchors > 0).all():
             raise UsageError("anchors must be positive", value=self.anchors.tolist())
         self.form = form
-        self.assignment = resolve(assignment)
+        self.assignment = resolve(assignment or ("v5" if form == "v5" else "v3"))
+        if form == "exp" and isinstance(self.assignment, Neighbours):
+            raise UsageError(
+                "the box form exp cannot say a centre in a neighbouring cell",
+                value=self.assignment,
+                remedy="use the form v5, or the assignment hy, v3 or shape",
+            )
         self.class_scores = class_scores
         self.min_side = min_side
 
