@@ -1,0 +1,130 @@
+"""The grammar of the command line: every verb, every flag, every check of a value; imports nothing heavy."""
+
+import argparse
+import math
+import re
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from typing import Any, NoReturn
+
+from visionkit.errors import UsageError
+
+Size = tuple[int, int]
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that takes no abbreviations, no flag twice, and says what was probably meant."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options)
+        for action in (None, "store"):
+            self.register("action", action, _Once)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what argparse would print.
+
+        Raises:
+            UsageError: always.
+        """
+        near = ""
+        wrong = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
+        if wrong:
+            close = get_close_matches(wrong[1], re.findall(r"[\w-]+", wrong[2]), n=1)
+            near = f"; did you mean {close[0]}?" if close else ""
+        raise UsageError(message + near, remedy=f"see {self.prog} --help")
+
+
+class _Once(argparse._StoreAction):
+    """Stores a value; a flag given twice is a mistake, not a correction."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, space: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        seen = vars(space).setdefault("_seen", set())
+        if option and option in seen:
+            raise argparse.ArgumentError(self, "given twice")
+        seen.add(option)
+        setattr(space, self.dest, values)
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The arguments of one call: `module` and `run` say who takes them.
+
+    Raises:
+        UsageError: an unknown verb or flag (with the nearest known one), or a value that cannot be.
+    """
+    args, unknown = grammar().parse_known_args(argv)
+    if unknown:
+        verb: Parser = args.parser
+        flags = [flag for action in verb._actions for flag in action.option_strings]
+        wrong = next((text for text in unknown if text.startswith("-")), unknown[0])
+        close = get_close_matches(wrong.split("=")[0], flags, n=1)
+        near = f"; did you mean {close[0]}?" if close else ""
+        raise UsageError(f"{verb.prog}: unknown argument {wrong}{near}", remedy=f"see {verb.prog} --help")
+    return args
+
+
+def number(low: float, high: float, *, open_low: bool = False) -> Callable[[str], float]:
+    """A type for finite numbers from `low` (left out with `open_low`) to `high`."""
+
+    def convert(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not (low < value if open_low else low <= value) or value > high:
+            more = "more than" if open_low else "from"
+            raise argparse.ArgumentTypeError(f"expected a number {more} {low:g} to {high:g}, not {text!r}")
+        return value
+
+    return convert
+
+
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """A type for whole numbers from `low` to `high`."""
+
+    def convert(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,18}", text) or not low <= int(text) <= high:
+            raise argparse.ArgumentTypeError(f"expected a whole number {low} to {high}, not {text!r}")
+        return int(text)
+
+    return convert
+
+
+def size(text: str) -> Size:
+    """The input size (height, width) from ``N`` or ``HxW``: multiples of 32 from 32 to 4096."""
+    found = re.fullmatch(r"([0-9]{1,5})(?:x([0-9]{1,5}))?", text)
+    if found:
+        height, width = int(found[1]), int(found[2] or found[1])
+        if all(32 <= side <= 4096 and side % 32 == 0 for side in (height, width)):
+            return height, width
+    raise argparse.ArgumentTypeError(f"expected N or HEIGHTxWIDTH, multiples of 32 up to 4096, not {text!r}")
+
+
+def text(given: str) -> str:
+    """A type for names and paths, which cannot be empty."""
+    if not given:
+        raise argparse.ArgumentTypeError("expected a name or a path, not nothing")
+    return given
+
+
+fraction = number(0, 1)
+
+
+def grammar() -> Parser:
+    """The parser of `visionkit VERB [TARGET] --flag value`."""
+    from visionkit import __version__
+
+    from .options import VERBS
+
+    top = Parser(
+        prog="visionkit",
+        description="Detection on an ordinary CPU: run, train, score and check.",
+        epilog="visionkit VERB --help shows the flags of a verb.",
+    )
+    top.add_argument("--version", action="version", version=f"visionkit {__version__}")
+    top.add_argument("--debug", action="store_true", help="show tracebacks of errors")
+    verbs = top.add_subparsers(title="verbs", metavar="VERB", required=True, dest="verb", parser_class=Parser)
+    for verb in VERBS:
+        verb.add(verbs)
+    return top
