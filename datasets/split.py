@@ -1,6 +1,7 @@
 """Split a COCO document by picture, and put parts together again."""
 
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -58,7 +59,7 @@ def merge(documents: Iterable[Document]) -> Document:
     merged = dict(parts[0])
     for kind in ("images", "annotations"):
         rows = sorted((row for part in parts for row in part[kind]), key=lambda row: row["id"])
-        for one, two in zip(rows, rows[1:], strict=False):
+        for one, two in pairwise(rows):
             if one["id"] == two["id"]:
                 raise DataError(f"the same id twice in `{kind}`", value=one["id"])
         merged[kind] = rows
