@@ -233,3 +233,28 @@ def test_wrong_arguments_are_named():
     targets = codec.encode([np.zeros((0, 4))], [[]], None, SIZE)
     with pytest.raises(ShapeError, match="3 maps"):
         YoloLoss(codec).value_and_gradients([np.zeros((1, 12, 16, 15), np.float32)], targets)
+
+
+@pytest.mark.parametrize("rule", ["v5", "hy", "v3", "shape"])
+def test_descending_the_gradient_finds_the_truth(rule):
+    """Adam on the maps themselves, from background, ends in detections that are the ground truth."""
+    codec = YoloCodec(ANCHORS, (8, 16, 32), 3, assignment=rule)
+    criterion = YoloLoss(codec)
+    truth = np.array([[10, 12, 40, 70], [60, 30, 76, 60], [80, 4, 124, 90]], np.float32)
+    targets = codec.encode([truth], [[2, 0, 1]], None, SIZE)
+    maps = [np.zeros((1, *size, codec.channels), np.float32) for size in codec.map_sizes(SIZE)]
+    for values in maps:
+        values[..., 4::8] = -4.6
+    first = [np.zeros_like(m) for m in maps]
+    second = [np.zeros_like(m) for m in maps]
+    for _ in range(400):
+        _, gradients = criterion.value_and_gradients(maps, targets)
+        for x, g, m, v in zip(maps, gradients, first, second, strict=True):
+            m += 0.1 * (g - m)
+            v += 0.01 * (g * g - v)
+            x -= 0.05 * m / (np.sqrt(v) + 1e-12)
+    (found,) = codec.decode(maps, 0.5)
+    assert len(found) == 3
+    pairs = iou_matrix(truth, found.xyxy)
+    assert (pairs.max(axis=1) > 0.9).all()
+    assert found.class_id[pairs.argmax(axis=1)].tolist() == [2, 0, 1]

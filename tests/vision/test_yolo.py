@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from visionkit.errors import ShapeError, UnknownNameError, UsageError
+from visionkit.errors import DataError, ShapeError, UnknownNameError, UsageError
 from visionkit.vision.boxes import iou_matrix
 from visionkit.vision.protocols import Codec
 from visionkit.vision.yolo import YoloCodec
@@ -169,6 +169,18 @@ def test_fraction_is_kept_from_the_ends():
     np.testing.assert_allclose(found.xyxy, [[8, 8, 24, 24]], atol=0.01)
 
 
+def test_one_class_with_a_logit_of_its_own():
+    codec = YoloCodec(ANCHORS, (8, 16, 32), 1, "exp", class_logit_of_one=True)
+    assert codec.channels == 18
+    truth = np.array([[20, 30, 60, 90]], np.float32)
+    maps = codec.ideal_maps(codec.encode([truth], [[0]], None, SIZE))
+    (found,) = codec.decode(maps)
+    np.testing.assert_allclose(found.xyxy, truth, atol=0.01)
+    for values in maps:
+        values[..., 5::6] = 0.0  # a class score of one half
+    assert codec.decode(maps)[0].confidence[0] == pytest.approx(0.5, rel=1e-4)
+
+
 def test_inputs_are_left_alone():
     codec = YoloCodec(ANCHORS, (8, 16, 32), 2)
     boxes, labels, ignore = [np.array([[10.0, 10, 50, 60]], "f4")], [np.array([1])], [np.array([False])]
@@ -187,6 +199,8 @@ def test_wrong_arguments_are_named():
         codec.encode([none], [[]], None, (320, 300))
     with pytest.raises(UsageError, match=r"class_id must be in \[0, 2\)"):
         codec.encode([[[1, 1, 9, 9]]], [[2]], None, SIZE)
+    with pytest.raises(DataError, match="finite"):
+        codec.encode([[[1, 1, np.nan, 9]]], [[0]], None, SIZE)
     with pytest.raises(ShapeError, match="1 boxes but 2 classes"):
         codec.encode([[[1, 1, 9, 9]]], [[0, 1]], None, SIZE)
     with pytest.raises(ShapeError, match="expected 3 maps"):

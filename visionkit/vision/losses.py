@@ -101,7 +101,7 @@ class YoloLoss:
         """Losses by name ("box", "objectness", "class"), and the gradient of their sum along each map."""
         codec, rule = self.codec, self.codec.assignment
         codec.check(maps)
-        exp_form, softmax = codec.form == "exp", codec.class_scores == "softmax" and codec.classes > 1
+        exp_form, softmax = codec.form == "exp", codec.class_scores == "softmax"
         box, objectness, classes = 0.0, 0.0, 0.0
         gradients = []
         for level, (values, wanted) in enumerate(zip(maps, targets.levels, strict=True)):

@@ -1,7 +1,8 @@
 """The YOLO codec: ground truth to targets, maps to detections, two named inverses.
 
 Map layout, one map a level: (B, h, w, A * (5 + C)), channels anchor by anchor: tx, ty, tw, th,
-objectness, C class logits; C is 0 when there is one class, whose score is then the objectness alone.
+objectness, C class logits; C is 0 when there is one class, whose score is then the objectness alone. (The
+source's vector has th before tw, DET-16; every weight file in use has tw first, and so have we.)
 """
 
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import ShapeError, UsageError
+from ..errors import DataError, ShapeError, UsageError
 from ..kernels import yolo as kernels
 from ..shapes import expect
 from .assign import Assignment, Grid, Neighbours, resolve
@@ -79,6 +80,7 @@ class YoloCodec:
             form "v5" and "v3" for "exp", which cannot reach into neighbouring cells.
         class_scores: "sigmoid" or "softmax" over the class logits.
         min_side: boxes with a side shorter than this many input pixels are not taught: ignore regions.
+        class_logit_of_one: a single class has a logit all the same, as in Darknet's files.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class YoloCodec:
         *,
         class_scores: Literal["sigmoid", "softmax"] = "sigmoid",
         min_side: float = 3.0,
+        class_logit_of_one: bool = False,
     ) -> None:
         self.anchors = np.asarray(expect(anchors, "L A 2", name="anchors", L=len(strides)), np.float64)
         self.strides = tuple(strides)
@@ -111,11 +114,8 @@ class YoloCodec:
             )
         self.class_scores = class_scores
         self.min_side = min_side
-
-    @property
-    def class_channels(self) -> int:
-        """Class logits of an anchor: none for a single class."""
-        return 0 if self.classes == 1 else self.classes
+        #: Class logits of an anchor: none for a single class, unless asked for.
+        self.class_channels = classes if classes > 1 or class_logit_of_one else 0
 
     @property
     def channels(self) -> int:
@@ -141,11 +141,15 @@ class YoloCodec:
         """Targets of a batch.
 
         Args:
-            boxes: one (N, 4) xyxy array in input pixels a picture.
+            boxes: one (N, 4) xyxy array in input pixels a picture, cut at the input's borders.
             class_id: one (N,) integer array a picture, each in [0, classes).
             ignore: one (N,) boolean array a picture: crowds and the like, which are left out of the
                 loss; None if there are none.
             input_size: (height, width) of the network's input.
+
+        Raises:
+            ShapeError, UsageError, DataError: sizes that do not fit the strides, lists of different
+                lengths, classes out of range, boxes that are not finite.
         """
         sizes = self.map_sizes(input_size)
         count = np.array([len(np.asarray(labels)) for labels in class_id], np.int64)
@@ -155,6 +159,10 @@ class YoloCodec:
         label = np.concatenate([np.zeros(0, np.int64), *(np.ravel(c) for c in class_id)]).astype(np.int64)
         if len(xyxy) != total:
             raise ShapeError(f"encode: {len(xyxy)} boxes but {total} classes")
+        if not np.isfinite(xyxy).all():
+            raise DataError(
+                "encode: boxes must be finite", value=xyxy[~np.isfinite(xyxy).all(axis=1)][0].tolist()
+            )
         if total and not 0 <= label.min() <= label.max() < self.classes:
             raise UsageError(f"encode: class_id must be in [0, {self.classes})", value=int(label.max()))
         skipped = (xyxy[:, 2:] - xyxy[:, :2]).min(axis=1, initial=np.inf) < max(self.min_side, 1e-6)
