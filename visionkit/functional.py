@@ -210,6 +210,8 @@ def dropout(x: Tensor, p: float = 0.5, training: bool = True, *, rng: np.random.
 
     A traced dropout carries no mask: whoever runs the graph draws it.
     """
+    if not 0 <= p < 1:
+        raise UsageError("dropout: p must lie in [0, 1)", value=p)
     if not training or p == 0:
         return x
     if is_tracing():

@@ -7,7 +7,6 @@ NaN and infinity pass through. At kinks the gradient is PyTorch's: relu 0 at 0, 
 import numpy as np
 
 from ..errors import UsageError
-from ..shapes import Shape
 from .op import Array, Grads, Op, same_shape
 
 
@@ -168,12 +167,6 @@ def _dropout_back(grad: Array, saved: None, x: Array, *, p: float, mask: Array) 
     return (grad * mask.astype(grad.dtype, copy=False),)
 
 
-def _dropout_shape(x: Shape, *, p: float, mask: Array | None) -> Shape:
-    if not 0 <= p < 1:
-        raise UsageError("dropout: p must lie in [0, 1)", value=p)
-    return x
-
-
 OPS = (
     Op("relu", same_shape, _relu, _relu_back, "Relu"),
     Op("relu6", same_shape, _relu6, _relu6_back, "Clip"),
@@ -190,5 +183,5 @@ OPS = (
     Op("neg", same_shape, _neg, _neg_back, "Neg"),
     Op("clip", same_shape, _clip, _clip_back, "Clip"),
     Op("pow", same_shape, _pow, _pow_back, "Pow"),
-    Op("dropout", _dropout_shape, _dropout, _dropout_back, "Dropout"),
+    Op("dropout", same_shape, _dropout, _dropout_back, "Dropout"),
 )
