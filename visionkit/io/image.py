@@ -4,7 +4,7 @@ One policy for every file (torture 2.2):
 - six formats, recognised by content and never by name: JPEG, PNG, BMP, WebP, GIF, TIFF;
 - one read of the whole file, sizes checked in the header, then decoded from memory;
 - the EXIF orientation is applied;
-- 16-bit grey is divided by 257; CMYK is converted by Pillow (Adobe's inverted form included);
+- 16-bit grey is divided by 257; CMYK JPEG counts as Adobe's inverted form, as everywhere;
 - transparency is composited over white, as a page would show it;
 - of an animation or a file of several pages only the first picture is used, with a `PictureWarning`;
 - a damaged file is refused; `allow_truncated` accepts a JPEG that ends early, with a `PictureWarning`.
