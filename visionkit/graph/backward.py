@@ -20,6 +20,7 @@ from .lower import (
     flatten_call,
     group_slices,
     merges,
+    sliced_from,
     window_taps,
 )
 from .passes import IDENTITY, activation_of
@@ -150,8 +151,13 @@ class Backward:
                     self._weights(node.scope, xs, gs, place[0] + start, g.c, shape)
             for i, (xs, gs, start) in enumerate(group_slices(x, g, groups)):
                 if target is not None:
-                    into = Map(target[0].buffer, xs.c, target[0].c0 + i * xs.c)
-                    self._data(node.scope, gs, into, target[1], weight, start, shape)
+                    part = Map(target[0].buffer, xs.c, target[0].c0 + i * xs.c)
+                    into = self.low.apart(part, target[0])
+                    if into is part:
+                        self._data(node.scope, gs, part, target[1], weight, start, shape)
+                    else:
+                        self._data(node.scope, gs, into, False, weight, start, shape)
+                        self.low.copy(node.scope, into, part, target[1])
         if place is not None:
             self._sum_up(node.inputs[1], *place, weight.size, node.scope)
 
@@ -341,13 +347,15 @@ class Backward:
             if aligned:
                 self._pass_on(value, part, True, node.scope)
             elif (target := self._target(value)) is not None:
-                into, add = target
-                if not add:
-                    self.low.unshared.add(into.buffer)
-                self.low.add(
-                    node.scope, pointwise.copy,
-                    lambda part=part, into=into, add=add: pointwise.copy_call(part, into, add), part, into,
-                )  # fmt: skip
+                self.low.copy(node.scope, part, *target)
+
+    def _getitem(self, node: Node, g: Map) -> None:
+        target = self._target(node.inputs[0])
+        if target is not None:
+            whole, add = target
+            if not add:
+                self.low.add(node.scope, pointwise.clear, lambda: pointwise.clear_call(whole), whole)
+            self.low.copy(node.scope, g, Map(whole.buffer, g.c, whole.c0 + sliced_from(node)), True)
 
     def _reshape(self, node: Node, g: Map) -> None:
         target = self._target(node.inputs[0])
@@ -360,7 +368,15 @@ class Backward:
             )  # fmt: skip
 
     def _dropout(self, node: Node, g: Map) -> None:
-        self._pass_on(node.inputs[0], g, True, node.scope)
+        target = self._target(node.inputs[0])
+        if target is not None:
+            into, add = target
+            forward = self.low.dropouts[id(node.output)]
+            made = self.low.dropouts[-id(node.output)] = pointwise.dropout_call(int(forward[0][-2]))
+            self.low.add(
+                node.scope, pointwise.dropout,
+                lambda: pointwise.fill_dropout(made, g, into, node.attrs["p"], add), g, into,
+            )  # fmt: skip
 
 
 Tap = tuple[int, int]

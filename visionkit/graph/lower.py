@@ -77,6 +77,7 @@ class Lowering:
         self.vectors: dict[int, Vector] = {}
         self.maps: dict[int, Map] = {}
         self.kept: dict[int, int] = {}  # of batch-norm outputs: where their statistics stand
+        self.dropouts: dict[int, Call] = {}  # of dropout outputs: the call, whose step the plan sets
         self.unshared: set[Buffer] = set()
         self.reserved = 0
         self.scratch_size = 0
@@ -138,6 +139,18 @@ class Lowering:
         vector = self.vectors[id(tensor)]
         vector.changes |= changes
         return vector.at
+
+    def apart(self, part: Map, whole: Map) -> Map:
+        """`part` of `whole` if vectors can be written there, else a map of its own to be copied from."""
+        ends_well = part.c % LANES == 0 or part.c0 + part.c == whole.c0 + whole.c
+        if (part.c0 - whole.c0) % LANES == 0 and ends_well:
+            return part
+        return Map(Buffer(*part.shape[:3], padded(part.c)), part.c)
+
+    def copy(self, name: str, x: Map, y: Map, add: bool = False) -> None:
+        """Copy or add x to y, channel by channel; y's spare lanes stay as they are: zero."""
+        self.unshared.add(y.buffer)
+        self.add(name, pointwise.copy, lambda: pointwise.copy_call(x, y, add), x, y)
 
     def add(self, name: str, kernel: Kernel, make: Callable[[], Call], *maps: Map | None) -> None:
         """Append a step that touches `maps`."""
@@ -235,10 +248,13 @@ class Lowering:
             return
         for xs, ys, start in group_slices(x, y, groups):
             shortcut = residual and Map(residual.buffer, ys.c, residual.c0 + start)
+            into = self.apart(ys, y)
             self.convolve(
-                node.scope, xs, ys, weight, start, bias + start, kernel, stride, padding, dilation,
+                node.scope, xs, into, weight, start, bias + start, kernel, stride, padding, dilation,
                 slope, cap, silu, shortcut, attrs.get("residual", 0),
             )  # fmt: skip
+            if into is not ys:
+                self.copy(node.scope, into, ys)
 
     def convolve(
         self, name: str, x: Map, y: Map, weight: Tensor, start: int, bias: int, kernel: Pair, stride: Pair,
@@ -344,12 +360,14 @@ class Lowering:
         if all(id(part) in self._placed for part in node.inputs):
             return  # every part was computed in its place
         y = self.new_map(node.output)
-        self.unshared.add(y.buffer)  # the copies leave spare lanes as they are: zero
-        c0 = 0
+        c0 = y.c0
         for value in node.inputs:
-            x, part = self.map(value), Map(y.buffer, value.shape[-1], c0)
-            self.add(node.scope, pointwise.copy, lambda x=x, part=part: pointwise.copy_call(x, part), x, part)
+            self.copy(node.scope, self.map(value), Map(y.buffer, value.shape[-1], c0))
             c0 += value.shape[-1]
+
+    def _getitem(self, node: Node) -> None:
+        x, y = self.map(node.inputs[0]), self.new_map(node.output)
+        self.copy(node.scope, Map(x.buffer, y.c, x.c0 + sliced_from(node)), y)
 
     def _reshape(self, node: Node) -> None:
         x = self.map(node.inputs[0])
@@ -361,7 +379,15 @@ class Lowering:
         self.add(node.scope, pointwise.copy, lambda: flatten_call(x, y), x, y)
 
     def _dropout(self, node: Node) -> None:
-        self.maps[id(node.output)] = self.map(node.inputs[0])
+        x = self.map(node.inputs[0])
+        if not self.training:
+            self.maps[id(node.output)] = x
+            return
+        y, key = self.new_map(node.output), len(self.dropouts) + 1
+        made = self.dropouts[id(node.output)] = pointwise.dropout_call(key)
+        self.add(
+            node.scope, pointwise.dropout, lambda: pointwise.fill_dropout(made, x, y, node.attrs["p"], False), x, y
+        )  # fmt: skip
 
 
 def constant(value: Value) -> Tensor:
@@ -385,14 +411,24 @@ def as_filter(weight: Tensor) -> Tensor:
 def group_slices(x: Map, y: Map, groups: int) -> list[tuple[Map, Map, int]]:
     """The channels of each group: input map, output map, first output channel."""
     ins, outs = x.c // groups, y.c // groups
-    if groups > 1 and outs % LANES:
-        raise TraceError(
-            f"a plan runs grouped convolutions of a multiple of {LANES} outputs a group, not {outs}"
-        )
     return [
         (Map(x.buffer, ins, x.c0 + g * ins), Map(y.buffer, outs, y.c0 + g * outs), g * outs)
         for g in range(groups)
     ]
+
+
+def sliced_from(node: Node) -> int:
+    """The first channel of a slice of channels, such as x[..., 4:8]."""
+    index = node.attrs["index"]
+    index = index if isinstance(index, tuple) else (index,)
+    shape = node.inputs[0].shape
+    whole = slice(None)
+    leading = index[:-1] if len(index) == len(shape) else ()
+    last = index[-1]
+    fits = index == (Ellipsis, last) or all(part == whole for part in leading)
+    if not fits or not isinstance(last, slice) or last.step not in (None, 1):
+        raise TraceError(f"{node.scope}: a plan only takes slices of channels, x[..., a:b]", value=index)
+    return last.indices(shape[-1])[0]
 
 
 def flatten_call(x: Map, y: Map, back: bool = False, add: bool = False) -> Call:

@@ -29,10 +29,15 @@ class Plan:
     """A compiled network; made by `compile`.
 
     The maps that `forward` returns are views into the plan's memory: the next run overwrites them.
+
+    Attributes:
+        step: the training step, which decides what dropout drops; every forward run of a training plan
+            adds one. Whoever resumes a training sets it.
     """
 
     def __init__(self, lowering: Lowering, backward: Backward | None, mean: float, scale: float) -> None:
         self.training = backward is not None
+        self.step = 0
         self._low, self._backward = lowering, backward
         self._scaling = np.array((mean, scale), np.float32)
         self._split = len(lowering.steps)
@@ -51,7 +56,7 @@ class Plan:
         for seed in backward.seeds if backward else ():
             if seed is not None:
                 pinned[seed.buffer] = (self._split - 1, last)
-        pinned |= {buffer: (-1, last + 1) for buffer in low.unshared}
+        pinned |= dict.fromkeys(low.unshared, (-1, last + 1))
         spans = lifetimes(low.steps, pinned)
         end, shared = lay_out(spans, low.reserved + rounded(low.scratch_size))
         self.memory: F32 = jit.aligned(end + 64)
@@ -127,6 +132,9 @@ class Plan:
         with _running:
             if self.training:
                 self.refresh()
+                for integers, _ in self._low.dropouts.values():
+                    integers[-1] = self.step
+                self.step += 1
             pointwise.take_picture(self.memory, self.tables, pictures, self._take, self._scaling)
             self._run(0, self._split_at)
             for vector in self._low.vectors.values():

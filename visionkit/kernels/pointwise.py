@@ -159,6 +159,33 @@ def take_picture(F, I, pictures, p, s):
                 F[at + c] = (np.float32(pictures[i, r, x, c]) - s[0]) * s[1]
 
 
+@serial
+def _hash(key):
+    """A well-mixed 64-bit number of a counter (Steele, Lea and Flood 2014: SplitMix64)."""
+    z = key * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+@parallel
+def dropout(F, I, p, s):
+    """y (+)= x / keep with probability `keep`, else 0; decided by (layer, step, position) alone."""
+    x, x_step, x_row, x_image, y, y_step, y_row, y_image = p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7]
+    n, height, width, channels, add, layer, step = p[8], p[9], p[10], p[11], p[12], p[13], p[14]
+    drop = s[0]
+    start = _hash(np.uint64(step) * np.uint64(65537) + np.uint64(layer))
+    for line in prange(n * height):
+        for i in range(width):
+            source = x + line // height * x_image + line % height * x_row + i * x_step
+            target = y + line // height * y_image + line % height * y_row + i * y_step
+            for c in range(channels):
+                counter = np.uint64((line * width + i) * channels + c)
+                chance = np.float64(_hash(start + counter) >> np.uint64(11)) * (1.0 / 9007199254740992.0)
+                v = np.float32(0) if chance < drop else F[source + c] / (np.float32(1) - drop)
+                F[target + c] = F[target + c] + v if add == 1 else v
+
+
 @parallel
 def softmax(F, I, p, s):
     """exp(x - max) / sum over the channels of each pixel."""
@@ -236,6 +263,18 @@ def halo_call(buffer: Buffer) -> Call:
     return call(
         (buffer.base, buffer.row, buffer.image, buffer.n, buffer.h, buffer.halo, buffer.step)
     )  # fmt: skip
+
+
+def dropout_call(layer: int) -> Call:
+    """A call of `dropout` for one layer, to be filled in; its last integer is the training step."""
+    return call((0,) * 13 + (layer, 0), (0.0,))
+
+
+def fill_dropout(made: Call, x: Map, y: Map, drop: float, add: bool) -> Call:
+    """Fill in the places of a call of `dropout`."""
+    made[0][:13] = (*x.place, *y.place, *x.shape, int(add))
+    made[1][0] = drop
+    return made
 
 
 def softmax_call(x: Map, y: Map) -> Call:

@@ -1,6 +1,6 @@
 """Initial values. Everything random takes its generator; everything is float32.
 
-Convolution weights come in logical shape (O, I/groups, KH, KW) with the output channel innermost in memory.
+Weights come in logical shape (O, I/groups, KH, KW) or (O, I) with the output channel innermost in memory.
 """
 
 import math
@@ -25,10 +25,10 @@ def fans(shape: Shape) -> tuple[int, int]:
 
 
 def _laid_out(values: NDArray[np.float64]) -> F32:
-    if values.ndim != 4:
+    if values.ndim < 2:
         return values.astype(np.float32)
-    o, i, kh, kw = values.shape
-    weights = np.empty((kh, kw, i, o), np.float32).transpose(3, 2, 0, 1)
+    o, i, *taps = values.shape
+    weights = np.moveaxis(np.empty((*taps, i, o), np.float32), (-1, -2), (0, 1))
     weights[...] = values
     return weights
 

@@ -1,0 +1,137 @@
+"""The detectors that come with the project, and the way to open any of its weight files."""
+
+import difflib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from visionkit.engine.info import DetectorInfo
+from visionkit.engine.predictor import Predictor
+from visionkit.engine.transfer import Transfer, transfer
+from visionkit.errors import UnknownNameError, WeightsError
+from visionkit.nn import Module
+from visionkit.weights import safetensors
+
+from .card import ModelCard
+from .detectors import yolo_nano, yolo_nano_dilated, yolo_small
+
+#: Architectures by name.
+CARDS = {
+    card.name: card
+    for card in (
+        ModelCard("yolo-nano", yolo_nano, "1.35 M parameters, 1.0 GFLOP at 320x320"),
+        ModelCard("yolo-small", yolo_small, "6 M parameters, 4.6 GFLOP at 320x320"),
+        ModelCard(
+            "yolo-nano-dilated",
+            yolo_nano_dilated,
+            "yolo-nano, dilated instead of stride 32",
+            strides=(8, 16, 16),
+        ),
+    )
+}
+_WEIGHTS = Path(__file__).parent / "weights"
+
+Tensors = dict[str, NDArray[Any]]
+
+
+def card(name: str) -> ModelCard:
+    """The card of an architecture.
+
+    Raises:
+        UnknownNameError: there is none of this name; the message lists near ones.
+    """
+    if name not in CARDS:
+        raise _unknown("architecture", name, CARDS)
+    return CARDS[name]
+
+
+def shipped() -> dict[str, Path]:
+    """The weight files that come with the project, by name."""
+    return {path.stem: path for path in sorted(_WEIGHTS.glob("*.safetensors"))}
+
+
+def find(weights: str | os.PathLike[str]) -> Path:
+    """The file that a shipped name or a path means.
+
+    Raises:
+        UnknownNameError: neither a file nor a shipped name; the message lists near ones.
+    """
+    path = Path(weights)
+    names = shipped()
+    if path.suffix or path.exists() or len(path.parts) > 1:
+        return path
+    if str(weights) in names:
+        return names[str(weights)]
+    if str(weights) in CARDS:
+        raise UnknownNameError(
+            "an architecture without weights", value=str(weights), remedy="train it, or name a weight file"
+        )
+    raise _unknown("weights", str(weights), names)
+
+
+def open_weights(weights: str | os.PathLike[str]) -> tuple[Module, DetectorInfo]:
+    """The network and the description of a shipped name or a .safetensors file.
+
+    Raises:
+        UnknownNameError: no such name.
+        FileError: the file cannot be read.
+        WeightsError: it is damaged, or its tensors do not fit its architecture.
+    """
+    path = find(weights)
+    tensors, info = _read(path)
+    network = card(info.architecture).network(len(info.names))
+    try:
+        network.load_state_dict(tensors)
+    except WeightsError as error:
+        raise WeightsError(error.reason, file=path, remedy=error.remedy) from None
+    return network, info
+
+
+def load(weights: str | os.PathLike[str], **options: Any) -> Predictor:
+    """A detector that is ready to run.
+
+    Args:
+        weights: a shipped name, or a .safetensors file.
+        options: of `Predictor`: confidence, iou, max_detections, size.
+    """
+    network, info = open_weights(weights)
+    return Predictor(network, info, **options)
+
+
+def fine_tuned(
+    weights: str | os.PathLike[str], names: Sequence[str], category_ids: Sequence[int], seed: int = 0
+) -> tuple[Module, DetectorInfo, Transfer]:
+    """A network for other classes that starts from a detector's weights.
+
+    Args:
+        weights: a shipped name, or a .safetensors file.
+        names, category_ids: the new classes; those of the same name keep their weights.
+        seed: of what is new.
+
+    Returns:
+        The network, its description (the file's, with the new classes), and what was taken over.
+    """
+    tensors, info = _read(find(weights))
+    kind = card(info.architecture)
+    network = kind.network(len(names), seed)
+    done = transfer(network, tensors, info.names, names, len(info.anchors[0]), kind.heads(len(names)))
+    return network, info.with_classes(tuple(names), tuple(category_ids)), done
+
+
+def save(path: str | os.PathLike[str], network: Module, info: DetectorInfo) -> None:
+    """Write a detector as a .safetensors file that `load` opens."""
+    safetensors.write(path, network.state_dict(), info.to_metadata())
+
+
+def _read(path: Path) -> tuple[Tensors, DetectorInfo]:
+    tensors, metadata = safetensors.read(path)
+    return tensors, DetectorInfo.from_metadata(metadata, path)
+
+
+def _unknown(kind: str, name: str, known: Any) -> UnknownNameError:
+    near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.4)
+    listed = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known) or 'none'}"
+    return UnknownNameError(f"no such {kind}", value=name, remedy=listed)
