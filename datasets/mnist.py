@@ -59,7 +59,8 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
             head = file.read(4)
             if len(head) < 4 or head[:3] != b"\0\0\x08" or not 1 <= head[3] <= 4:
                 raise DataError("not an idx file of bytes", file=path, place="byte 0", value=head)
-            shape = tuple(int(n) for n in np.frombuffer(file.read(4 * head[3]), ">u4"))
+            sides = file.read(4 * head[3])
+            shape = tuple(int(n) for n in np.frombuffer(sides[: len(sides) // 4 * 4], ">u4"))
             size = math.prod(shape)
             if len(shape) != head[3] or size > _MAX_BYTES:
                 raise DataError("an idx file of senseless size", file=path, value=shape)

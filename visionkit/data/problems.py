@@ -37,6 +37,14 @@ class Problem:
         return f"{self.place}: {self.reason}{found}"
 
 
+class RefusedError(DataError):
+    """A data set that cannot be trusted; `problems` has every finding."""
+
+    def __init__(self, reason: str, problems: "Problems") -> None:
+        super().__init__(reason, file=problems.file)
+        self.problems = problems
+
+
 class Problems:
     """All findings about one data set, in the order they were met."""
 
@@ -77,15 +85,15 @@ class Problems:
         """Raise if anything found forbids the use of the data set.
 
         Raises:
-            DataError: the first 20 errors in full, and the counts per kind.
+            RefusedError: the first 20 errors in full, and the counts per kind.
         """
         errors = self.of("error")
         if not errors:
             return
         if len(errors) == 1:
-            raise DataError(f"{errors[0]}", file=self.file)
+            raise RefusedError(f"{errors[0]}", self)
         counts = ", ".join(f"{n} {kind}" for kind, n in Counter(p.kind for p in errors).items())
         lines = [f"  {problem}" for problem in errors[:SHOWN]]
         if len(errors) > SHOWN:
             lines.append(f"  and {len(errors) - SHOWN} more")
-        raise DataError(f"{len(errors)} problems ({counts}):\n" + "\n".join(lines), file=self.file)
+        raise RefusedError(f"{len(errors)} problems ({counts}):\n" + "\n".join(lines), self)
