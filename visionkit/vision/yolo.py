@@ -227,8 +227,9 @@ class YoloCodec:
             values[(*at, slice(0, 4))] = self.offsets(level, wanted)
             values[(*at, 4)] = 12.0
             if self.class_channels:
-                values[(*at, slice(5, None))] = -12.0
-                values[(*at, 5 + wanted.class_id)] = 12.0
+                # Whole rows, so that a shared place says one class: the last box's, like its offsets.
+                hot = np.eye(self.class_channels, dtype=np.float32)[wanted.class_id]
+                values[(*at, slice(5, None))] = 24.0 * hot - 12.0
             maps.append(values.reshape(b, h, w, -1))
         return tuple(maps)
 
