@@ -1,0 +1,158 @@
+"""Training a detector: description, data and settings make a `Trainer`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..data.dataset import DetectionDataset
+from ..data.loader import Loader
+from ..data.transforms import Augment
+from ..errors import DataError
+from ..nn import Module
+from ..vision.anchors import balanced, kmeans_anchors
+from ..vision.letterbox import Letterbox
+from .info import Anchors, DetectorInfo
+from .oracle import gate
+from .progress import Progress, Silent
+from .settings import Settings
+from .trainer import Trainer
+from .validation import DetectionValidation
+
+
+@dataclass(frozen=True, slots=True)
+class DataSettings:
+    """How training pictures come about.
+
+    Attributes:
+        batch: pictures a step.
+        seed: of order and augmentation.
+        augment: the recipe.
+        sizes: input sizes to change between, for multi-scale training; empty trains at the detector's.
+        workers: threads that prepare batches; any number gives the same bits.
+        skip_bad: leave out pictures that cannot be read, counted, instead of stopping.
+    """
+
+    batch: int = 16
+    seed: int = 0
+    augment: Augment = Augment()  # noqa: RUF009  immutable
+    sizes: tuple[tuple[int, int], ...] = ()
+    workers: int = 1
+    skip_bad: bool = False
+
+
+def detector_trainer(
+    network: Module,
+    info: DetectorInfo,
+    train: DetectionDataset,
+    validation: DetectionDataset,
+    folder: Path | str,
+    settings: Settings,
+    data: DataSettings = DataSettings(),
+    *,
+    progress: Progress | None = None,
+    config: Mapping[str, Mapping[str, Any]] | None = None,
+    check: bool = True,
+) -> Trainer:
+    """A trainer for a detector; call `fit`.
+
+    Args:
+        network: its weights are the starting point.
+        info: its description; the classes must be those of `train`, in order.
+        train, validation: the data.
+        folder: the run folder.
+        settings: the course of the training.
+        data: how training pictures come about.
+        progress: who is told how it goes.
+        config: further sections of config.toml.
+        check: first measure the ceiling of the scores, and refuse what cannot succeed.
+
+    Raises:
+        DataError: the classes differ, there are no boxes, or the ceiling is too low; the message says why.
+    """
+    if tuple(train.names) != info.names:
+        remedy = f"the data has {', '.join(train.names)}"
+        raise DataError("the detector's classes are not the data's", value=info.names, remedy=remedy)
+    progress = progress or Silent()
+    for warning in gate(train, info) if check else ():
+        progress.message(f"warning: {warning}")
+    loader = Loader(
+        train,
+        data.batch,
+        info.input_size,
+        augment=data.augment,
+        epochs=settings.epochs,
+        seed=data.seed,
+        sizes=data.sizes,
+        workers=data.workers,
+        skip_bad=data.skip_bad,
+    )
+    identity = {
+        "detector": {k: v for k, v in info.to_metadata({}).items() if k not in ("licence", "training")},
+        "data": {"train": train.hash(), "validation": validation.hash(), "images": len(train)},
+        "batches": {
+            "batch": data.batch,
+            "seed": data.seed,
+            "sizes": [list(size) for size in data.sizes],
+            "augment": repr(data.augment),
+            "skip_bad": data.skip_bad,
+        },
+    }
+
+    def metadata(summary: dict[str, Any]) -> dict[str, str]:
+        return info.to_metadata({k: v for k, v in summary.items() if k != "detector"})
+
+    return Trainer(
+        network,
+        info.criterion(),
+        loader,
+        folder,
+        settings,
+        validation=DetectionValidation(validation, info),
+        mean=info.mean,
+        scale=info.scale,
+        metadata=metadata,
+        identity=identity,
+        config=config,
+        progress=progress,
+    )
+
+
+def fitted_anchors(
+    dataset: DetectionDataset, input_size: tuple[int, int], levels: int, each: int, *, seed: int = 0
+) -> Anchors:
+    """Anchors for a data set: k-means on its boxes at the input size, every class weighing the same.
+
+    Args:
+        dataset: with boxes.
+        input_size: (height, width).
+        levels: of the detector.
+        each: anchors a level.
+
+    Raises:
+        DataError: fewer different box sizes than anchors.
+    """
+    sizes, classes = [], []
+    for record in dataset.records:
+        scale = Letterbox(record.size, input_size).scale
+        taught = ~record.crowd
+        sizes.append((record.boxes[taught, 2:] - record.boxes[taught, :2]) * np.array(scale[::-1]))
+        classes.append(record.class_id[taught])
+    wh, class_id = np.concatenate(sizes), np.concatenate(classes)
+    usable = wh.min(axis=1, initial=np.inf) >= 1
+    rng = np.random.default_rng(seed)
+    even = balanced(wh[usable], class_id[usable], 1000, rng)
+    rows = kmeans_anchors(even, levels * each, rng).astype(float).round(1).tolist()
+    return tuple(tuple((w, h) for w, h in rows[level * each : (level + 1) * each]) for level in range(levels))
+
+
+def for_data(info: DetectorInfo, dataset: DetectionDataset, *, anchors: bool = True) -> DetectorInfo:
+    """The description for the classes of a data set, with anchors made from its boxes unless not wanted."""
+    info = info.with_classes(tuple(dataset.names), tuple(dataset.category_ids))
+    if anchors:
+        info = replace(
+            info, anchors=fitted_anchors(dataset, info.input_size, len(info.strides), len(info.anchors[0]))
+        )
+    return info

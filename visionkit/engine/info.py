@@ -1,0 +1,152 @@
+"""What a weight file says about its detector: enough to run, train and score it without guessing."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+from ..errors import WeightsError
+from ..vision.losses import YoloLoss
+from ..vision.yolo import YoloCodec
+from ..weights.files import StrPath
+from .criterion import DetectionCriterion
+
+FORMAT = "visionkit-1"
+_JSON = (
+    "classes", "anchors", "strides", "input_size", "preprocessing", "codec", "assignment", "loss", "training",
+)  # fmt: skip
+
+Anchors = tuple[tuple[tuple[float, float], ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorInfo:
+    """A detector's description, written into and read from the metadata of its weights.
+
+    Attributes:
+        architecture: the name of the network, see `visionkit.models.zoo`.
+        names: the classes; class_id is the position.
+        category_ids: the original id of each class in the data it was trained on.
+        anchors: one row of (width, height) a level, in input pixels.
+        strides: input pixels a cell, one a level.
+        input_size: (height, width) of the network's input.
+        mean, scale: the network sees (pixel - mean) * scale, RGB, letterboxed and centred on grey 114.
+        form, class_scores: of the codec, see `YoloCodec`.
+        assignment: the rule that the network was trained with.
+        loss: weights of the parts of its loss: box, objectness, classes.
+        licence: of the weights.
+        training: a summary of the training: data, epochs, scores.
+    """
+
+    architecture: str
+    names: tuple[str, ...]
+    category_ids: tuple[int, ...]
+    anchors: Anchors
+    strides: tuple[int, ...]
+    input_size: tuple[int, int]
+    mean: float = 114.0
+    scale: float = 1 / 64
+    form: str = "v5"
+    class_scores: str = "sigmoid"
+    assignment: str = "v5"
+    loss: Mapping[str, float] = field(default_factory=dict)
+    licence: str = "unknown"
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+    def codec(self) -> YoloCodec:
+        """The codec between this detector's maps and boxes."""
+        return YoloCodec(
+            self.anchors, self.strides, len(self.names), self.form, self.assignment,  # type: ignore[arg-type]
+            class_scores=self.class_scores,  # type: ignore[arg-type]
+        )  # fmt: skip
+
+    def criterion(self) -> DetectionCriterion:
+        """The loss it is trained with."""
+        codec = self.codec()
+        return DetectionCriterion(codec, YoloLoss(codec, **self.loss))  # type: ignore[arg-type]
+
+    def to_metadata(self, training: Mapping[str, Any] | None = None) -> dict[str, str]:
+        """Texts by name for a safetensors file; `training` replaces the summary."""
+        classes = [
+            {"id": number, "name": name} for number, name in zip(self.category_ids, self.names, strict=True)
+        ]
+        preprocessing = {"mean": self.mean, "scale": self.scale, "channels": "RGB", "resize": "letterbox",
+                         "position": "centre", "padding": 114}  # fmt: skip
+        values = {
+            "classes": classes,
+            "anchors": self.anchors,
+            "strides": self.strides,
+            "input_size": self.input_size,
+            "preprocessing": preprocessing,
+            "codec": {"form": self.form, "class_scores": self.class_scores},
+            "assignment": self.assignment,
+            "loss": dict(self.loss),
+            "training": dict(self.training if training is None else training),
+        }
+        texts = {
+            "format": FORMAT,
+            "task": "detect",
+            "architecture": self.architecture,
+            "licence": self.licence,
+        }
+        return texts | {name: json.dumps(value) for name, value in values.items()}
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str], file: StrPath | None = None) -> Self:
+        """The description in a file's metadata.
+
+        Raises:
+            WeightsError: an entry is missing or malformed; the message names it.
+        """
+        if metadata.get("format") != FORMAT or metadata.get("task") != "detect":
+            raise WeightsError(
+                f"metadata without format {FORMAT} and task detect: no telling what network this is",
+                file=file,
+                value={key: metadata.get(key) for key in ("format", "task")},
+                remedy="name the model, or convert the file with `visionkit weights convert`",
+            )
+        key = ""
+        try:
+            found: dict[str, Any] = {}
+            for key in (
+                "classes",
+                "anchors",
+                "strides",
+                "input_size",
+                "preprocessing",
+                "codec",
+                "loss",
+                "training",
+            ):
+                found[key] = json.loads(metadata[key])
+            for key in ("architecture", "licence", "assignment"):
+                found[key] = json.loads(metadata[key]) if key == "assignment" else metadata[key]
+            key = "classes"
+            names = tuple(str(entry["name"]) for entry in found["classes"])
+            ids = tuple(int(entry["id"]) for entry in found["classes"])
+            key = "preprocessing"
+            mean, scale = float(found[key]["mean"]), float(found[key]["scale"])
+            key = "anchors"
+            anchors = tuple(tuple((float(w), float(h)) for w, h in row) for row in found[key])
+            key = "input_size"
+            height, width = map(int, found[key])
+            key = "strides"
+            strides = tuple(map(int, found[key]))
+            key = "codec"
+            info = cls(
+                metadata["architecture"], names, ids, anchors, strides, (height, width), mean, scale,
+                found["codec"]["form"], found["codec"]["class_scores"], found["assignment"], found["loss"],
+                metadata["licence"], found["training"],
+            )  # fmt: skip
+            info.codec().map_sizes(info.input_size)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            if isinstance(error, WeightsError):
+                raise
+            raise WeightsError(
+                f"bad metadata: {type(error).__name__}: {error}", file=file, place=f"metadata {key!r}"
+            ) from None
+        return info
+
+    def with_classes(self, names: tuple[str, ...], category_ids: tuple[int, ...]) -> Self:
+        """The same detector for other classes."""
+        return replace(self, names=names, category_ids=category_ids)

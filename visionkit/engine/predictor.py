@@ -1,0 +1,132 @@
+"""A detector that is ready: pictures in, detections out."""
+
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import UsageError
+from ..graph import compile as compile_network
+from ..io.image import as_image, read_image
+from ..nn import Module
+from ..vision.letterbox import Letterbox
+from ..vision.results import Detections
+from .info import DetectorInfo
+from .validation import inference_mode
+
+Image = NDArray[np.uint8]
+
+
+class Predictor:
+    """Finds objects in pictures.
+
+    Args:
+        network: a detector's network with its weights.
+        info: its description.
+        confidence: least confidence of a detection, 0..1.
+        iou: boxes of one class that overlap more than this are taken for one object.
+        max_detections: at most so many a picture.
+        size: input size (height, width) instead of the description's; one number is both.
+
+    Raises:
+        UsageError: a threshold outside 0..1, or a size that is no multiple of the strides.
+    """
+
+    def __init__(
+        self,
+        network: Module,
+        info: DetectorInfo,
+        *,
+        confidence: float = 0.25,
+        iou: float = 0.5,
+        max_detections: int = 100,
+        size: int | tuple[int, int] | None = None,
+    ) -> None:
+        for name, value in (("confidence", confidence), ("iou", iou)):
+            if not 0 <= value <= 1:
+                raise UsageError(f"{name} must lie in 0..1", value=value)
+        if max_detections < 1:
+            raise UsageError("max_detections must be at least 1", value=max_detections)
+        self.network, self.info, self.codec = network, info, info.codec()
+        self.confidence, self.iou, self.max_detections = confidence, iou, max_detections
+        height, width = (size, size) if isinstance(size, int) else size or info.input_size
+        step = max(info.strides)
+        if min(height, width) < step or height % step or width % step:
+            raise UsageError(f"size must be a multiple of {step} both ways", value=f"{height}x{width}")
+        self.size = (height, width)
+        self._plan: Any = None
+        self._input = np.empty((1, height, width, 3), np.uint8)
+        self._lock = threading.Lock()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The classes, in the order of class_id."""
+        return self.info.names
+
+    def warm_up(self) -> None:
+        """Compile now what the first picture would otherwise wait for."""
+        with self._lock:
+            self._compiled()
+
+    def __call__(self, image: Any, confidence: float | None = None) -> Detections:
+        """What is in a picture.
+
+        Args:
+            image: a path, the bytes of a picture file, an array (H, W, 3) uint8 RGB, or a Pillow image.
+            confidence: instead of the predictor's own.
+
+        Returns:
+            Detections in pixels of the given picture, high confidence to low; empty if nothing is found.
+
+        Raises:
+            DataError, FileError: the file is no picture, or cannot be read.
+            ShapeError: an array of another shape or dtype.
+        """
+        is_file = isinstance(image, str | bytes | bytearray | os.PathLike)
+        picture: Image = read_image(image) if is_file else as_image(image)
+        letterbox = Letterbox(picture.shape[:2], self.size)
+        least = self.confidence if confidence is None else confidence
+        with self._lock:  # a plan's memory serves one picture at a time
+            plan = self._compiled()
+            letterbox.apply(picture, self._input[0])
+            found = self.codec.decode(plan.forward(self._input), least, self.iou, self.max_detections)[0]
+        return replace(
+            found, xyxy=letterbox.undo(found.xyxy), names=self.info.names, image_size=picture.shape[:2]
+        )
+
+    def stream(self, source: Any) -> Iterator[tuple[Image, Detections]]:
+        """Frames and what is in them, one after the other.
+
+        Args:
+            source: a video file, camera or stream as `visionkit.io.video.Video` takes it, or any iterable
+                of pictures.
+        """
+        if isinstance(source, str | os.PathLike | int):
+            from ..io.video import Video
+
+            with Video(os.fspath(source) if isinstance(source, os.PathLike) else str(source)) as video:
+                for frame in video:
+                    yield frame, self(frame)
+            return
+        pictures: Iterable[Any] = source
+        for item in pictures:
+            is_file = isinstance(item, str | bytes | os.PathLike)
+            picture = read_image(item) if is_file else as_image(item)
+            yield picture, self(picture)
+
+    def _compiled(self) -> Any:
+        if self._plan is None:
+            with inference_mode(self.network):
+                self._plan = compile_network(
+                    self.network, self._input.shape, mean=self.info.mean, scale=self.info.scale
+                )
+        return self._plan
+
+    def __repr__(self) -> str:
+        height, width = self.size
+        classes = ", ".join(self.names[:5]) + (", ..." if len(self.names) > 5 else "")
+        return f"Predictor({self.info.architecture}, {height}x{width}, {len(self.names)} classes: {classes})"

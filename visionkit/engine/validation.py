@@ -1,0 +1,139 @@
+"""Scoring a network on a data set: letterbox, plan, decode, map back, pycocotools."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..data.dataset import DetectionDataset
+from ..errors import DataError
+from ..graph import compile as compile_network
+from ..nn import Module
+from ..vision.letterbox import Letterbox
+from ..vision.results import Detections
+from .evaluator import Scores, evaluate, match_classes
+from .info import DetectorInfo
+
+_CACHE_BYTES = 1_000_000_000
+
+
+@contextmanager
+def inference_mode(network: Module) -> Iterator[None]:
+    """Inside, the whole network is in inference mode; afterwards each module is as it was."""
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+class DetectionValidation:
+    """Scores a detector; as a trainer's `validation` it gives the twelve numbers by name.
+
+    Args:
+        dataset: pictures and ground truth; its classes are matched with the detector's by name.
+        info: the detector's description.
+        batch: pictures at a time.
+        confidence, iou, max_detections: of the decoding. COCO's rules reward long lists, hence .005 and 100.
+        most: score the first so many pictures only; None scores all.
+        cache: keep the letterboxed pictures in memory if they fit (1 GB).
+
+    Raises:
+        DataError: no class of the data is among the detector's.
+    """
+
+    def __init__(
+        self,
+        dataset: DetectionDataset,
+        info: DetectorInfo,
+        *,
+        batch: int = 8,
+        confidence: float = 0.005,
+        iou: float = 0.6,
+        max_detections: int = 100,
+        most: int | None = None,
+        cache: bool = True,
+    ) -> None:
+        self.dataset, self.info, self.codec = dataset, info, info.codec()
+        self.confidence, self.iou, self.max_detections = confidence, iou, max_detections
+        self.count = min(len(dataset), most or len(dataset))
+        self.batch = min(batch, self.count)
+        self.ground_truth = dataset.to_coco()
+        self.category_ids = match_classes(info.names, self.ground_truth["categories"])
+        if all(number is None for number in self.category_ids):
+            raise DataError(
+                "no class of the data is one of the detector's",
+                value=list(dataset.names),
+                remedy=f"the detector knows {', '.join(info.names)}",
+            )
+        room = self.count * int(np.prod(info.input_size)) * 3
+        self._cached: dict[int, tuple[NDArray[np.uint8], Letterbox]] | None = (
+            {} if cache and room <= _CACHE_BYTES else None
+        )
+
+    def __call__(self, network: Module) -> dict[str, float | None]:
+        """The twelve numbers by name."""
+        return self.scores(network).values
+
+    def scores(self, network: Module, progress: Callable[[int, int], object] | None = None) -> Scores:
+        """Run the network over the pictures and score what it finds.
+
+        Args:
+            network: in any mode; it is compiled for inference with its present weights.
+            progress: told (pictures done, pictures in all) after each batch.
+        """
+        entries = self.detect(network, progress)
+        scores = evaluate(self.ground_truth, entries, image_ids=self.dataset.image_ids[: self.count])
+        unknown = [
+            name for name, number in zip(self.info.names, self.category_ids, strict=True) if number is None
+        ]
+        if unknown:
+            note = f"classes of the detector that the data lacks, left out: {', '.join(unknown)}"
+            scores = replace(scores, notes=(*scores.notes, note))
+        return scores
+
+    def detect(
+        self, network: Module, progress: Callable[[int, int], object] | None = None
+    ) -> list[dict[str, Any]]:
+        """The detections in COCO's results format, with the data's original ids."""
+        info, size = self.info, self.info.input_size
+        with inference_mode(network):
+            plan = compile_network(network, (self.batch, *size, 3), mean=info.mean, scale=info.scale)
+        pictures = np.zeros((self.batch, *size, 3), np.uint8)
+        entries: list[dict[str, Any]] = []
+        for start in range(0, self.count, self.batch):
+            indices = range(start, min(start + self.batch, self.count))
+            boxes = []
+            for row, index in enumerate(indices):
+                pictures[row], letterbox = self._picture(index)
+                boxes.append(letterbox)
+            found = self.codec.decode(
+                plan.forward(pictures), self.confidence, self.iou, self.max_detections, all_classes=True
+            )
+            for index, letterbox, one in zip(indices, boxes, found, strict=False):
+                entries += self._entries(index, letterbox, one)
+            if progress:
+                progress(start + len(indices), self.count)
+        return entries
+
+    def _picture(self, index: int) -> tuple[NDArray[np.uint8], Letterbox]:
+        if self._cached is not None and index in self._cached:
+            return self._cached[index]
+        image = self.dataset[index].image
+        letterbox = Letterbox(image.shape[:2], self.info.input_size)
+        entry = letterbox.apply(image), letterbox
+        if self._cached is not None:
+            self._cached[index] = entry
+        return entry
+
+    def _entries(self, index: int, letterbox: Letterbox, found: Detections) -> list[dict[str, Any]]:
+        """COCO results of one picture, classes that the data lacks left out."""
+        known = np.array([number is not None for number in self.category_ids])
+        found = found[known[found.class_id]]
+        ids = [-1 if number is None else number for number in self.category_ids]
+        return replace(found, xyxy=letterbox.undo(found.xyxy)).to_coco(self.dataset.image_ids[index], ids)
