@@ -7,6 +7,7 @@ import pytest
 
 from visionkit import functional as F
 from visionkit.errors import ShapeError
+from visionkit.kernels import jit
 from visionkit.tensor import Tensor
 
 T05 = np.array([[1, 2, 3, 1], [4, 5, 6, 1], [7, 8, 9, 1]], np.float64)  # seeds' worked example
@@ -178,3 +179,24 @@ def test_an_empty_batch_passes() -> None:
 def test_shapes_that_do_not_fit_are_named(call, message: str) -> None:
     with pytest.raises(ShapeError, match=message):
         call()
+
+
+def test_threads_change_no_bit() -> None:
+    """Torture N06."""
+    rng = np.random.default_rng(4)
+    x0, w0 = rng.normal(size=(3, 11, 9, 4)), rng.normal(size=(6, 2, 3, 3))
+
+    def run(dtype: type, count: int) -> list[np.ndarray]:
+        jit.set_threads(count)
+        x, w = (Tensor(a.astype(dtype), requires_grad=True) for a in (x0, w0))
+        out = F.avg_pool2d(F.max_pool2d(F.conv2d(x, w, padding=1, groups=2), 3, 2), 2, 1)
+        out.backward(np.ones(out.shape, dtype))
+        return [out.data, x.grad, w.grad]
+
+    before = jit.threads()
+    try:
+        for dtype in (np.float32, np.float64):
+            for one, two in zip(run(dtype, 1), run(dtype, 2), strict=True):
+                np.testing.assert_array_equal(one, two)
+    finally:
+        jit.set_threads(before)
