@@ -1,0 +1,1 @@
+"""Programs: everything that prints, opens windows and returns exit codes."""

@@ -38,7 +38,11 @@ class _Once(argparse._StoreAction):
     """Stores a value; a flag given twice is a mistake, not a correction."""
 
     def __call__(
-        self, parser: argparse.ArgumentParser, space: argparse.Namespace, values: Any, option: str | None = None
+        self,
+        parser: argparse.ArgumentParser,
+        space: argparse.Namespace,
+        values: Any,
+        option: str | None = None,
     ) -> None:
         seen = vars(space).setdefault("_seen", set())
         if option and option in seen:
@@ -58,7 +62,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         verb: Parser = args.parser
         flags = [flag for action in verb._actions for flag in action.option_strings]
         wrong = next((text for text in unknown if text.startswith("-")), unknown[0])
-        close = get_close_matches(wrong.split("=")[0], flags, n=1)
+        longer = [flag for flag in flags if flag.startswith(wrong)]
+        close = longer or get_close_matches(wrong.split("=")[0], flags, n=1)
         near = f"; did you mean {close[0]}?" if close else ""
         raise UsageError(f"{verb.prog}: unknown argument {wrong}{near}", remedy=f"see {verb.prog} --help")
     return args

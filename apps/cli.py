@@ -30,8 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _drop_stdout()
         return PIPE
-    except KeyboardInterrupt:
-        return _say("interrupted", INTERRUPTED)
+    except KeyboardInterrupt as stopped:
+        return _say(str(stopped) or "interrupted", INTERRUPTED)
     except Exception as error:
         if "--debug" in given:
             raise

@@ -7,7 +7,7 @@ from typing import Any
 
 from .arguments import Parser, fraction, number, size, text, whole
 
-Verbs = "argparse._SubParsersAction[Parser]"
+ASSIGNMENTS = ("hy", "v5", "v3", "shape")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,10 @@ class Verb:
     def add(self, verbs: Any) -> None:
         """Put the verb into the grammar, with its targets if it has some."""
         parser = verbs.add_parser(
-            self.name, help=self.help, description=self.help, epilog=self.example and f"example: {self.example}"
+            self.name,
+            help=self.help,
+            description=self.help,
+            epilog=self.example and f"example: {self.example}",
         )
         parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
         parser.set_defaults(module=self.module, parser=parser)
@@ -51,14 +54,23 @@ def _json(parser: Parser, what: str) -> None:
 
 def _network(parser: Parser) -> None:
     parser.add_argument("--weights", type=text, metavar="W", help="a shipped name or a .safetensors file")
-    parser.add_argument("--size", type=size, metavar="N|HxW", help="input size, multiples of 32 (the network's own)")
+    parser.add_argument(
+        "--size", type=size, metavar="N|HxW", help="input size, multiples of 32 (the network's own)"
+    )
 
 
 def _data_set(parser: Parser) -> None:
     parser.add_argument("--json-annotations", type=text, metavar="F", help="COCO annotation file")
     parser.add_argument("--images", type=text, metavar="DIR", help="its folder of pictures")
-    parser.add_argument("--data", type=text, metavar="DIR", help="instead: a folder in VOC or YOLO layout")
-    parser.add_argument("--skip-bad", action="store_true", help="leave out what would be refused, and count it")
+    parser.add_argument(
+        "--data", type=text, metavar="DIR", help="instead: a folder in VOC, YOLO or COCO layout"
+    )
+    parser.add_argument(
+        "--split", type=text, default="train", metavar="NAME", help="which part of --data (train)"
+    )
+    parser.add_argument(
+        "--skip-bad", action="store_true", help="leave out what would be refused, and count it"
+    )
 
 
 def _detect(parser: Parser) -> None:
@@ -70,7 +82,9 @@ def _detect(parser: Parser) -> None:
     _network(parser)
     parser.add_argument("--demo", action="store_true", help="use the portrait that comes with matplotlib")
     parser.add_argument("--confidence", type=fraction, metavar="F", help="least confidence, 0 to 1 (0.25)")
-    parser.add_argument("--iou", type=fraction, metavar="F", help="overlap of boxes taken for one object (0.5)")
+    parser.add_argument(
+        "--iou", type=fraction, metavar="F", help="overlap of boxes taken for one object (0.5)"
+    )
     parser.add_argument("--out", type=text, metavar="DIR", help="write pictures with boxes, and JSON, here")
     _json(parser, "one object a picture or frame")
     parser.add_argument("--no-window", action="store_true", help="never open a window for videos and cameras")
@@ -85,22 +99,30 @@ def _train(parser: Parser) -> None:
     data.add_argument("--val-images", type=text, metavar="DIR")
     data.add_argument("--train", type=text, metavar="DIR", help="VOC or YOLO layout")
     data.add_argument("--val", type=text, metavar="DIR", help="VOC or YOLO layout")
-    data.add_argument("--skip-bad", action="store_true", help="train without what would be refused, and say so")
+    data.add_argument(
+        "--skip-bad", action="store_true", help="train without what would be refused, and say so"
+    )
     start = parser.add_argument_group("network")
     start.add_argument("--model", type=text, metavar="NAME", help="train this network from scratch")
-    start.add_argument("--weights", type=text, metavar="W", help="go on from a shipped name or .safetensors file")
-    start.add_argument("--freeze", type=text, metavar="PATTERN", help="leave parameters alone, such as 'backbone.*'")
+    start.add_argument(
+        "--weights", type=text, metavar="W", help="go on from a shipped name or .safetensors file"
+    )
+    start.add_argument(
+        "--freeze", type=text, metavar="PATTERN", help="leave parameters alone, such as 'backbone.*'"
+    )
     how = parser.add_argument_group("training")
     how.add_argument("--size", type=size, metavar="N|HxW", help="input size, multiples of 32")
     how.add_argument("--epochs", type=whole(1, 1_000_000), metavar="N")
     how.add_argument("--batch", type=whole(1, 4096), metavar="N")
     how.add_argument("--lr", type=number(0, 1e3, open_low=True), metavar="F", help="highest learning rate")
-    how.add_argument("--assignment", choices=("hy", "v5", "v3", "shape"), help="which cells learn a box")
+    how.add_argument("--assignment", choices=ASSIGNMENTS, help="which cells learn a box")
+    how.add_argument("--augment", choices=("default", "cells"), help="cells: both flips, gentler scales")
     how.add_argument("--seed", type=whole(0, 2**63 - 1), metavar="N")
     _threads(parser)
     parser.add_argument("--out", type=text, metavar="DIR", help="the run folder")
     parser.add_argument("--resume", type=text, metavar="RUNDIR", help="go on with a run that was stopped")
     parser.add_argument("--override", action="store_true", help="resume although something differs")
+    parser.add_argument("--strict-resume", action="store_true", help="stop at a damaged checkpoint")
 
 
 def _eval(parser: Parser) -> None:
@@ -114,7 +136,9 @@ def _eval(parser: Parser) -> None:
 
 
 def _bench(parser: Parser) -> None:
-    parser.add_argument("what", nargs="?", choices=("network", "kernels"), default="network", metavar="network|kernels")
+    parser.add_argument(
+        "what", nargs="?", choices=("network", "kernels"), default="network", metavar="network|kernels"
+    )
     _network(parser)
     parser.add_argument("--runs", type=whole(1, 100_000), default=30, metavar="N", help="timed runs (30)")
     _json(parser, "the figures")
@@ -123,9 +147,15 @@ def _bench(parser: Parser) -> None:
 
 def _check(parser: Parser) -> None:
     _data_set(parser)
-    parser.add_argument("--strict", action="store_true", help="boxes without area and the like are errors too")
-    parser.add_argument("--oracle", action="store_true", help="score the ground truth itself: the ceiling of AP")
-    parser.add_argument("--weights", type=text, metavar="W", help="whose anchors the oracle uses")
+    parser.add_argument(
+        "--strict", action="store_true", help="boxes without area and the like are errors too"
+    )
+    parser.add_argument(
+        "--oracle", action="store_true", help="score the ground truth itself: the ceiling of AP"
+    )
+    parser.add_argument("--model", type=text, metavar="NAME", help="the network the oracle is about")
+    parser.add_argument("--weights", type=text, metavar="W", help="instead: weights whose anchors it uses")
+    parser.add_argument("--assignment", choices=ASSIGNMENTS, help="which cells learn a box")
     parser.add_argument("--size", type=size, metavar="N|HxW", help="input size of the oracle")
     parser.add_argument("--problems", type=text, metavar="F", help="write every finding as JSON here")
     _json(parser, "the findings")
@@ -144,7 +174,9 @@ def _convert(parser: Parser) -> None:
 
 def _split(parser: Parser) -> None:
     _data_set(parser)
-    parser.add_argument("--val", type=number(0, 1, open_low=True), default=0.2, metavar="F", help="share (0.2)")
+    parser.add_argument(
+        "--val", type=number(0, 1, open_low=True), default=0.2, metavar="F", help="share (0.2)"
+    )
     parser.add_argument("--seed", type=whole(0, 2**63 - 1), default=0, metavar="N")
     parser.add_argument("--out", required=True, type=text, metavar="DIR", help="for train.json and val.json")
 
@@ -153,6 +185,7 @@ def _anchors(parser: Parser) -> None:
     _data_set(parser)
     parser.add_argument("--size", type=size, default=(320, 320), metavar="N|HxW", help="input size (320)")
     parser.add_argument("--count", type=whole(1, 100), default=9, metavar="N", help="how many (9)")
+    parser.add_argument("--balanced", action="store_true", help="as many boxes of every class")
     parser.add_argument("--seed", type=whole(0, 2**63 - 1), default=0, metavar="N")
     _json(parser, "the anchors")
 
@@ -173,25 +206,27 @@ def _warmup(parser: Parser) -> None:
     _threads(parser)
 
 
+_DATA = (
+    Verb("check", "Find everything that is wrong with a data set.", "data", _check),
+    Verb("stats", "Count pictures, boxes and sizes per class.", "data", _stats),
+    Verb("convert", "Write the annotations as COCO, VOC or YOLO.", "data", _convert),
+    Verb("split", "Split into train and val by a seed.", "data", _split),
+    Verb("anchors", "Find typical box sizes.", "data", _anchors),
+    Verb("show", "Draw the annotated boxes.", "data", _show),
+)
+_WEIGHTS = (Verb("info", "Show what a weight file says of itself.", "weights", _info),)
+
 VERBS = (
     Verb("detect", "Find objects in pictures, videos and cameras.", "detect", _detect,
          "visionkit detect street.jpg --out out"),
     Verb("train", "Train a detector on your own data, or go on with a run.", "train", _train,
          "visionkit train --train-json train.json --train-images pictures "
-         "--val-json val.json --val-images pictures --model yolo-nano --out runs/first"),
+         "--val-json val.json --val-images pictures --out runs/first"),
     Verb("eval", "Score a detector, or a file of detections, with pycocotools.", "evaluate", _eval,
          "visionkit eval --weights best.safetensors --json-annotations val.json --images pictures"),
-    Verb("data", "Look at a data set: check, stats, convert, split, anchors, show.", "data", _no_flags, targets=(
-        Verb("check", "Find everything that is wrong with a data set.", "data", _check),
-        Verb("stats", "Count pictures, boxes and sizes per class.", "data", _stats),
-        Verb("convert", "Write the annotations as COCO, VOC or YOLO.", "data", _convert),
-        Verb("split", "Split into train and val by a seed.", "data", _split),
-        Verb("anchors", "Find typical box sizes.", "data", _anchors),
-        Verb("show", "Draw the annotated boxes.", "data", _show),
-    )),
-    Verb("weights", "Look at weight files: info.", "weights", _no_flags, targets=(
-        Verb("info", "Show what a weight file says of itself.", "weights", _info),
-    )),
+    Verb("data", "Look at a data set: check, stats, convert, split, anchors, show.", "data", _no_flags,
+         targets=_DATA),
+    Verb("weights", "Look at weight files: info.", "weights", _no_flags, targets=_WEIGHTS),
     Verb("bench", "Measure speed here: a network's parts, or the kernels.", "bench", _bench),
     Verb("doctor", "Look at this machine and installation, and say what to do.", "doctor",
          lambda parser: _json(parser, "the findings")),

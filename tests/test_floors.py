@@ -113,8 +113,14 @@ def test_randomness_is_always_handed_in() -> None:
 def test_no_code_is_ever_unpickled_or_evaluated() -> None:
     wrong = []
     for path, module, text in sources():
-        wrong += [f"{path}: {n}" for n in imports(text, module) if n.split(".")[0] in ("pickle", "marshal", "dill")]
+        wrong += [
+            f"{path}: {n}" for n in imports(text, module) if n.split(".")[0] in ("pickle", "marshal", "dill")
+        ]
         for node in ast.walk(ast.parse(text)):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("eval", "exec"):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Name)
+                and node.func.id in ("eval", "exec")
+            ):
                 wrong.append(f"{path}: {node.func.id}()")
     assert not wrong, "\n".join(wrong)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from visionkit.models.zoo import load
 
-    from .graph import compile
+    from .graph import compile  # noqa: A004  (the word every reader of PyTorch knows)
     from .io.draw import draw
     from .tensor import Tensor, no_grad
     from .vision.results import Detections

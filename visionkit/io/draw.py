@@ -5,7 +5,6 @@ import os
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from ..errors import ShapeError

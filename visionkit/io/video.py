@@ -23,7 +23,20 @@ from .files import open_regular
 
 Frame = NDArray[np.uint8]
 
-VIDEO_SUFFIXES = (".avi", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".ogv")
+VIDEO_SUFFIXES = (
+    ".avi",
+    ".mp4",
+    ".m4v",
+    ".mov",
+    ".mkv",
+    ".webm",
+    ".mpg",
+    ".mpeg",
+    ".ts",
+    ".wmv",
+    ".flv",
+    ".ogv",
+)
 _CAMERA = re.compile(r"-?[0-9]+")
 _ADDRESS = re.compile(r"(https?|rtsps?)://[^/\s]+", re.IGNORECASE)
 _TIMEOUT = 5000  # ms, to open and for each frame
@@ -46,7 +59,12 @@ def import_cv2() -> Any:
 
 def cv2_remedy(message: str) -> str:
     """What to do about an import error of OpenCV."""
-    packages = {"libGL": "libgl1", "libgthread": "libglib2.0-0", "libglib": "libglib2.0-0", "libxcb": "libxcb1"}
+    packages = {
+        "libGL": "libgl1",
+        "libgthread": "libglib2.0-0",
+        "libglib": "libglib2.0-0",
+        "libxcb": "libxcb1",
+    }
     for library, package in packages.items():
         if library in message:
             return (
@@ -114,7 +132,9 @@ class Video:
         if not 0 <= index < 2**31:
             raise UsageError("a camera number is 0 or more", value=index)
         if sys.platform == "linux" and not Path(f"/dev/video{index}").exists():
-            found = ", ".join(sorted(p.name.removeprefix("video") for p in Path("/dev").glob("video*"))) or "none"
+            found = (
+                ", ".join(sorted(p.name.removeprefix("video") for p in Path("/dev").glob("video*"))) or "none"
+            )
             raise SourceLostError(f"camera {index} not found; found: {found}")
         capture = import_cv2().VideoCapture(index)
         if not capture.isOpened():
@@ -193,7 +213,9 @@ class VideoWriter:
             codec = cv2.VideoWriter_fourcc(*"mp4v")
             self._writer = cv2.VideoWriter(str(self._partial), codec, self._fps, (width, height))
             if not self._writer.isOpened():
-                raise FileError("the video cannot be written", file=self.path, remedy="is the folder writable?")
+                raise FileError(
+                    "the video cannot be written", file=self.path, remedy="is the folder writable?"
+                )
         if (height, width) != self._size:
             raise DataError("the picture size changes within the video", value=(height, width))
         self._writer.write(np.ascontiguousarray(frame[:height, :width, ::-1]))

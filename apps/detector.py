@@ -1,0 +1,64 @@
+"""From arguments to a detector: weights, input size, thresholds, threads; or a description for new data."""
+
+import argparse
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from visionkit.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from visionkit.data.dataset import DetectionDataset
+    from visionkit.engine.info import DetectorInfo
+    from visionkit.engine.predictor import Predictor
+
+#: What `detect` runs and what `train` builds where nothing else is named.
+WEIGHTS, MODEL = "yolo-nano-person", "yolo-nano"
+
+
+def use_threads(args: argparse.Namespace) -> None:
+    """Compute on `--threads` threads, if the user asked for a number."""
+    if args.threads:
+        from visionkit.kernels.jit import set_threads
+
+        set_threads(args.threads)
+
+
+def open_detector(args: argparse.Namespace) -> "Predictor":
+    """The detector of `--weights`, `--size`, `--confidence` and `--iou`; the shipped one by default.
+
+    Raises:
+        UnknownNameError: no such model.
+        WeightsError: a weight file that cannot be used.
+        FileError: it is missing.
+    """
+    from visionkit.models.zoo import load
+
+    names = ("size", "confidence", "iou")
+    options = {name: value for name in names if (value := getattr(args, name, None)) is not None}
+    return load(args.weights or WEIGHTS, **options)
+
+
+def describe(
+    dataset: "DetectionDataset",
+    model: str | None,
+    weights: str | None,
+    *,
+    size: tuple[int, int] | None = None,
+    assignment: str | None = None,
+) -> "DetectorInfo":
+    """The description of a detector for the classes of a data set.
+
+    A new network gets anchors made from the data, if it has enough different boxes; weights keep theirs.
+    """
+    from visionkit.models.zoo import card, open_weights
+
+    from visionkit.engine.detector import for_data
+
+    if model and weights:
+        raise UsageError("--model and --weights exclude each other: weights know their network")
+    info = open_weights(weights)[1] if weights else card(model or MODEL).info(dataset.names)
+    info = replace(info, input_size=size or info.input_size, assignment=assignment or info.assignment)
+    try:
+        return for_data(info, dataset, anchors=not weights)
+    except DataError:  # a handful of boxes: the anchors of people do
+        return for_data(info, dataset, anchors=False)

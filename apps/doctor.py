@@ -1,0 +1,127 @@
+"""`visionkit doctor`: this machine and this installation, and what to do where something is amiss."""
+
+import argparse
+import json
+import os
+import platform
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+
+from visionkit import __version__
+from visionkit.io.video import cv2_remedy, has_display
+
+_PACKAGES = (
+    "numpy", "numba", "llvmlite", "pillow", "pycocotools", "safetensors", "matplotlib", "tqdm",
+)  # fmt: skip
+_FLAVOURS = (
+    "opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report; `advice` is empty where all is well."""
+
+    what: str
+    value: str
+    advice: str = ""
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print every finding; advice is for the user to take, so the exit code is 0."""
+    checks: tuple[Callable[[], list[Finding]], ...] = (
+        _versions, _opencv, _processor, _threads, _cache, _display,
+    )  # fmt: skip
+    findings = [finding for check in checks for finding in check()]
+    if args.json:
+        print(json.dumps([asdict(finding) for finding in findings], ensure_ascii=False))
+        return 0
+    for finding in findings:
+        print(f"{finding.what:18} {finding.value}")
+        if finding.advice:
+            print(f"{'':18} -> {finding.advice}")
+    advised = sum(bool(finding.advice) for finding in findings)
+    print(f"\nto look at: {advised}" if advised else "\nall is well")
+    return 0
+
+
+def _versions() -> list[Finding]:
+    here = Path(__file__).resolve().parent.parent
+    found = [
+        Finding("visionkit", f"{__version__} in {here}"),
+        Finding("python", f"{platform.python_version()} in {sys.prefix}"),
+    ]
+    for name in _PACKAGES:
+        version = _version(name)
+        advice = "" if version else f"pip install {name}"
+        found.append(Finding(name, version or "not installed", advice))
+    return found
+
+
+def _opencv() -> list[Finding]:
+    """Which OpenCV packages are there, and whether the one that is used loads."""
+    flavours = [f"{name} {version}" for name in _FLAVOURS if (version := _version(name))]
+    advice = ""
+    if len(flavours) > 1:
+        advice = "these overwrite each other's files: pip uninstall all of them, then install one"
+    found = [Finding("opencv", ", ".join(flavours) or "not installed", advice)]
+    try:
+        import cv2
+    except ImportError as error:
+        return [*found, Finding("opencv loads", f"no: {error}", cv2_remedy(str(error)))]
+    gui = re.search(r"GUI:\s*(\S+)", cv2.getBuildInformation())
+    return [*found, Finding("opencv loads", f"{cv2.__version__}, windows: {gui[1] if gui else 'unknown'}")]
+
+
+def _processor() -> list[Finding]:
+    from visionkit.kernels.jit import LANES
+
+    listed = Path("/proc/cpuinfo")
+    named = re.search(r"model name\s*:\s*(.*)", listed.read_text() if listed.exists() else "")
+    model = named[1] if named else platform.processor() or platform.machine()
+    advice = "" if LANES > 4 else "no AVX2: expect a quarter of the speed of newer processors"
+    return [Finding("processor", model), Finding("vector width", f"{LANES} float32 lanes", advice)]
+
+
+def _threads() -> list[Finding]:
+    """How many threads, and by which library: OpenMP starts a parallel loop in a microsecond."""
+    from visionkit.kernels.jit import threads
+    from visionkit.kernels.layer import threading_layer
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    layer = threading_layer()
+    advice = ""
+    if layer == "workqueue":
+        advice = (
+            "OpenMP is missing: each parallel loop starts in about 90 microseconds instead of 1, some 5 ms a "
+            "picture for a network of 50 layers; install libgomp (apt-get install libgomp1)"
+        )
+    return [Finding("threads", f"{threads()} of {cores} cores"), Finding("threading layer", layer, advice)]
+
+
+def _cache() -> list[Finding]:
+    from visionkit.kernels.jit import cache_folder
+
+    folder = cache_folder()
+    if folder is None:
+        advice = "kernels are compiled at every start; set VISIONKIT_CACHE to a folder of your own"
+        return [Finding("kernel cache", "none", advice)]
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    size = sum(path.stat().st_size for path in files) / 1e6
+    advice = "" if len(files) > 10 else "the first picture will take a while: visionkit warmup"
+    return [Finding("kernel cache", f"{folder}, {len(files)} files, {size:.1f} MB", advice)]
+
+
+def _display() -> list[Finding]:
+    return [Finding("display", "yes" if has_display() else "none: videos go to files (--out)")]
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,84 @@
+"""What SOURCE can be: pictures, folders, globs, lists, videos, cameras, streams, and the demonstration."""
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from visionkit.errors import DataError, FileError, UsageError
+from visionkit.io.files import read_bytes
+from visionkit.io.video import is_camera, is_stream, is_video
+
+PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pnm")
+_LIST_BYTES = 100_000_000
+
+
+def demo_picture() -> Path:
+    """A portrait in the public domain (Rear Admiral Grace Hopper, U.S. Navy) that comes with matplotlib.
+
+    Raises:
+        FileError: this matplotlib came without it.
+    """
+    spec = find_spec("matplotlib")
+    path = Path(spec.origin if spec and spec.origin else "").parent / "mpl-data/sample_data/grace_hopper.jpg"
+    if not path.is_file():
+        raise FileError(
+            "the demonstration picture is not there", file=path, remedy="name a picture of your own"
+        )
+    return path
+
+
+def expand(sources: Sequence[str]) -> list[str]:
+    """Every single picture, video, camera and stream that the sources name, in order, each once.
+
+    Raises:
+        UsageError: a negative camera number, or an address of another kind than http(s) or rtsp(s).
+        DataError: a folder or list without pictures.
+        FileError: a glob that matches nothing, or a list that cannot be read.
+    """
+    return list(dict.fromkeys(name for source in sources for name in _expand(source)))
+
+
+def _expand(source: str) -> Iterator[str]:
+    path = Path(source)
+    if is_camera(source):
+        if source.startswith("-"):
+            raise UsageError("a camera number is 0 or more", value=source)
+        yield source
+    elif is_stream(source):
+        yield source
+    elif "://" in source:
+        raise UsageError("only http(s):// and rtsp(s):// addresses can be opened", value=source)
+    elif path.is_dir():
+        found = sorted(p for p in path.iterdir() if is_picture(p) or is_video(p))
+        if not found:
+            raise DataError(
+                "no pictures in this folder", file=path, remedy=f"looked for {' '.join(PICTURES)}"
+            )
+        yield from map(str, found)
+    elif path.suffix.lower() == ".txt":
+        yield from _listed(path)
+    elif not os.path.lexists(source) and any(c in source for c in "*?["):
+        found_names = sorted(glob.glob(source, recursive=True))
+        if not found_names:
+            raise FileError("nothing matches this pattern", file=source)
+        yield from (name for name in found_names if not Path(name).is_dir())
+    else:
+        yield source
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a file's name says that it is a picture; dot files are left out."""
+    return path.suffix.lower() in PICTURES and not path.name.startswith(".")
+
+
+def _listed(path: Path) -> Iterator[str]:
+    try:
+        lines = read_bytes(path, _LIST_BYTES).decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError("not UTF-8", file=path, place=f"byte {error.start}") from None
+    names = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    if not names:
+        raise DataError("no pictures in this list", file=path)
+    yield from names
