@@ -1,6 +1,7 @@
 """Where detections go: lines on the terminal, JSON on standard output, files in a folder, a window."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -56,7 +57,7 @@ class Folder:
             FileError: the folder cannot be made.
             UsageError: the file there is one of the inputs.
         """
-        stem = Path(source).stem or "stream"
+        stem = re.sub(r"[^\w.-]+", "_", Path(source).stem) or "stream"
         name = f"{stem}-detected"
         number = 2
         while name.casefold() in self._taken:
