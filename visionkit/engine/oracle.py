@@ -160,7 +160,7 @@ def _causes(
     places: Sequence[tuple[tuple[int, ...], NDArray[np.float32]]],
     min_side: float,
 ) -> list[tuple[int, str]]:
-    """(class, cause) of each box that no detection of its class covers with IoU >= .5."""
+    """(class, cause) of each box without a detection of its own."""
     owner = dict(places)  # the last box has a shared place
     lost = []
     kept = _covered(boxes, class_id, found)
@@ -180,7 +180,11 @@ def _causes(
 
 
 def _covered(boxes: NDArray[np.float32], class_id: NDArray[np.int64], found: Detections) -> NDArray[np.bool_]:
-    if not len(found):
-        return np.zeros(len(boxes), bool)
-    same = class_id[:, None] == found.class_id[None]
-    return np.asarray(((iou_matrix(boxes, found.xyxy) >= 0.5) & same).any(1))
+    """Which boxes have a detection of their own, of their class and with IoU >= .5: best pairs first."""
+    covered, used = np.zeros(len(boxes), bool), np.zeros(len(found), bool)
+    overlap = iou_matrix(boxes, found.xyxy) * (class_id[:, None] == found.class_id[None])
+    pairs = np.argwhere(overlap >= 0.5)
+    for box, detection in pairs[np.argsort(-overlap[tuple(pairs.T)], kind="stable")]:
+        if not covered[box] and not used[detection]:
+            covered[box] = used[detection] = True
+    return covered
