@@ -141,6 +141,9 @@ def _bench(parser: Parser) -> None:
     )
     _network(parser)
     parser.add_argument("--runs", type=whole(1, 100_000), default=30, metavar="N", help="timed runs (30)")
+    parser.add_argument(
+        "--lanes", type=int, choices=(4, 8, 16), metavar="N", help="kernels for vectors of 4, 8 or 16 numbers"
+    )
     _json(parser, "the figures")
     _threads(parser)
 
