@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     refused = bool(problems.of("error"))
     low = found is not None and found.AP50 < DOUBTFUL
     if args.json:
-        print(json.dumps(_facts(dataset, problems, found), ensure_ascii=False))
+        print(json.dumps(_facts(dataset, problems, found)))
     else:
         _tell(dataset, problems)
         if found:

@@ -9,11 +9,13 @@ import sys
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
+from io import TextIOWrapper
 from typing import TextIO
 
 from visionkit.errors import FileError, VisionKitError
 
 from .arguments import parse
+from .terminal import say
 
 INTERNAL, INTERRUPTED, PIPE = 70, 130, 141
 
@@ -21,6 +23,8 @@ INTERNAL, INTERRUPTED, PIPE = 70, 130, 141
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; the only place where errors become messages."""
     given = list(sys.argv[1:] if argv is None else argv)
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names may hold what no encoding can
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
@@ -61,11 +65,7 @@ def _explain(error: Exception) -> int:
 
 
 def _say(text: str, code: int) -> int:
-    """Put a message on stderr, which may be closed or unable to show it."""
-    try:
-        print(f"visionkit: {text}".encode(errors="backslashreplace").decode(), file=sys.stderr, flush=True)
-    except (OSError, ValueError, AttributeError):
-        return code
+    say(text)
     return code
 
 
@@ -78,7 +78,7 @@ def _show_warning(
     line: str | None = None,
 ) -> None:
     """A warning as one line, without the place in the source."""
-    _say(f"warning: {message}", 0)
+    say(f"warning: {message}")
 
 
 def _drop_stdout() -> None:

@@ -29,7 +29,7 @@ def _stats(args: argparse.Namespace) -> int:
     from visionkit.datasets.stats import statistics, table
 
     stats = statistics(from_data_flags(args, pictures=False))
-    print(json.dumps(stats, ensure_ascii=False) if args.json else table(stats))
+    print(json.dumps(stats) if args.json else table(stats))
     return 0
 
 

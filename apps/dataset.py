@@ -1,10 +1,11 @@
 """From arguments to a data set: a COCO file and its pictures, or a folder in VOC or YOLO layout."""
 
 import argparse
-import sys
 from typing import TYPE_CHECKING
 
 from visionkit.errors import UsageError
+
+from .terminal import say
 
 if TYPE_CHECKING:
     from visionkit.data.dataset import DetectionDataset
@@ -62,4 +63,4 @@ def from_data_flags(args: argparse.Namespace, *, pictures: bool = True) -> "Dete
 def mention_problems(dataset: "DetectionDataset") -> None:
     """Say on stderr what was left out or taken with a warning."""
     if len(dataset.problems):
-        print(f"visionkit: {dataset.problems.file}: {dataset.problems.summary()}", file=sys.stderr)
+        say(f"{dataset.problems.file}: {dataset.problems.summary()}")

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from visionkit.weights.files import file_error
 from .detector import open_detector, use_threads
 from .results import Folder, line, record
 from .sources import demo_picture, expand
+from .terminal import say
 
 if TYPE_CHECKING:
     from visionkit.engine.predictor import Predictor
@@ -47,13 +47,12 @@ def run(args: argparse.Namespace) -> int:
             if len(sources) == 1:
                 raise
             failed.append(source)
-            print(f"visionkit: {error}", file=sys.stderr)
+            say(str(error))
     if failed:
         done = len(sources) - len(failed)
-        print(f"visionkit: {done} of {len(sources)} sources done, {len(failed)} failed", file=sys.stderr)
+        say(f"{done} of {len(sources)} sources done, {len(failed)} failed")
     if folder and folder.written:
-        # with --json standard output holds nothing but objects
-        print(folder.path, file=sys.stderr if args.json else sys.stdout)
+        (say if args.json else print)(str(folder.path))
     return DataError.exit_code if failed else 0
 
 
@@ -65,7 +64,7 @@ def _still(source: str, detector: "Predictor", folder: Folder | None, args: argp
     picture = read_image(source)
     found = detector(picture)
     print(
-        json.dumps(record(source, found), ensure_ascii=False) if args.json else line(source, found),
+        json.dumps(record(source, found)) if args.json else line(source, found),
         flush=True,
     )
     if folder:
@@ -93,11 +92,11 @@ def _moving(source: str, detector: "Predictor", folder: Folder | None, args: arg
             found = detector(frame)
             entry = record(video.name, found, frame=number)
             if args.json:
-                print(json.dumps(entry, ensure_ascii=False), flush=True)
+                print(json.dumps(entry), flush=True)
             elif number % max(1, round(video.fps)) == 0:
                 print(line(video.name, found, f" frame {number}"), flush=True)
             if log:
-                log.write(json.dumps(entry, ensure_ascii=False) + "\n")
+                log.write(json.dumps(entry) + "\n")
             if writer:
                 writer.write(draw(frame, found))
             if window and not window.show(draw(frame, found)):

@@ -50,9 +50,8 @@ def describe(
 
     A new network gets anchors made from the data, if it has enough different boxes; weights keep theirs.
     """
-    from visionkit.models.zoo import card, open_weights
-
     from visionkit.engine.detector import for_data
+    from visionkit.models.zoo import card, open_weights
 
     if model and weights:
         raise UsageError("--model and --weights exclude each other: weights know their network")

@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     )  # fmt: skip
     findings = [finding for check in checks for finding in check()]
     if args.json:
-        print(json.dumps([asdict(finding) for finding in findings], ensure_ascii=False))
+        print(json.dumps([asdict(finding) for finding in findings]))
         return 0
     for finding in findings:
         print(f"{finding.what:18} {finding.value}")

@@ -11,6 +11,7 @@ from visionkit.errors import UsageError
 
 from .dataset import from_data_flags, mention_problems
 from .detector import open_detector, use_threads
+from .terminal import say
 
 if TYPE_CHECKING:
     from visionkit.data.dataset import DetectionDataset
@@ -30,16 +31,16 @@ def run(args: argparse.Namespace) -> int:
     dataset = from_data_flags(args, pictures=bool(args.weights))
     mention_problems(dataset)
     scores, entries = _score_network(dataset, args) if args.weights else _score_file(dataset, args.detections)
-    print(json.dumps(scores.to_dict(), ensure_ascii=False) if args.json else scores.table())
+    print(json.dumps(scores.to_dict()) if args.json else scores.table())
     if args.report:
         from .report import write_report
 
         folder = write_report(Path(args.report), scores, entries)
-        print(folder, file=sys.stderr if args.json else sys.stdout)
+        (say if args.json else print)(str(folder))
     ap = scores["AP"]
     if args.min_ap is not None and (ap is None or ap < args.min_ap):
         shown = "n/a" if ap is None else f"{ap:.4f}"
-        print(f"visionkit: AP {shown} is below --min-ap {args.min_ap}", file=sys.stderr)
+        say(f"AP {shown} is below --min-ap {args.min_ap}")
         return _BELOW
     return 0
 
@@ -78,9 +79,9 @@ def _tell_mapping(names: tuple[str, ...], category_ids: list[int | None]) -> Non
     """Which class of the detector is which category of the data: matched by name."""
     pairs = zip(names, category_ids, strict=True)
     shown = ", ".join(f"{name} -> {'left out' if number is None else number}" for name, number in pairs)
-    print(f"visionkit: classes: {shown}", file=sys.stderr)
+    say(f"classes: {shown}")
 
 
 def _progress(done: int, total: int) -> None:
-    if sys.stderr.isatty():
+    if sys.stderr and sys.stderr.isatty():
         print(f"\r{done}/{total} pictures", end="\n" if done == total else "", file=sys.stderr, flush=True)

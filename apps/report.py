@@ -31,7 +31,7 @@ def write_report(folder: Path, scores: "Scores", entries: Sequence[Any]) -> Path
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise file_error(error, folder, "make the folder") from None
-    atomic_write(folder / "scores.json", json.dumps(scores.to_dict(), indent=1, ensure_ascii=False) + "\n")
+    atomic_write(folder / "scores.json", json.dumps(scores.to_dict(), indent=1) + "\n")
     atomic_write(folder / "detections.json", json.dumps(list(entries)) + "\n")
     atomic_write(folder / "precision_recall.png", _curves(scores))
     return folder

@@ -79,7 +79,7 @@ class Folder:
         """Write the picture with its boxes, and the detections as JSON beside it."""
         target = self.target(source)
         draw(picture, found).save(target.with_name(target.name + ".jpg"))
-        text = json.dumps(record(source, found), ensure_ascii=False)
+        text = json.dumps(record(source, found))
         atomic_write(target.with_name(target.name + ".json"), text + "\n")
 
     @property

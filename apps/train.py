@@ -1,7 +1,6 @@
 """`visionkit train`: train a detector on the user's data, or go on with a run that was stopped."""
 
 import argparse
-import sys
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from visionkit.io.files import read_bytes
 
 from .dataset import mention_problems, open_dataset
 from .detector import describe, use_threads
+from .terminal import say
 
 if TYPE_CHECKING:
     from visionkit.data.dataset import DetectionDataset
@@ -132,4 +132,4 @@ def _restore(args: argparse.Namespace) -> None:
     for name, value in items.items():
         if getattr(args, name) in (None, False):
             setattr(args, name, tuple(value) if name == "size" else value)
-    print(f"visionkit: going on with {Path(args.resume).absolute()}", file=sys.stderr)
+    say(f"going on with {Path(args.resume).absolute()}")

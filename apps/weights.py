@@ -24,13 +24,13 @@ def run(args: argparse.Namespace) -> int:
         "training": dict(info.training),
     }
     if args.json:
-        print(json.dumps(facts, ensure_ascii=False))
+        print(json.dumps(facts))
         return 0
     facts["parameters"] = f"{parameters:,}"
     facts["input_size"] = "{}x{}".format(*info.input_size)
     facts["classes"] = ", ".join(f"{n} ({i})" for i, n in zip(info.category_ids, info.names, strict=True))
     facts["anchors"] = " | ".join(" ".join(f"{w:g}x{h:g}" for w, h in level) for level in info.anchors)
-    facts["training"] = json.dumps(facts["training"], ensure_ascii=False)
+    facts["training"] = json.dumps(facts["training"])
     for name, value in facts.items():
         print(f"{name:14} {value}")
     return 0

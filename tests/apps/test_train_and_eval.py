@@ -1,0 +1,146 @@
+"""`visionkit train`, `eval`, `weights`, `bench` and `warmup`, on a set that is learned from in seconds."""
+
+import csv
+import json
+import tomllib
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def flags(shapes):
+    """The flags of both parts."""
+    parts = {name: shapes / name for name in ("train", "val")}
+    return [
+        word for name, folder in parts.items()
+        for word in (f"--{name}-json", folder / f"{name}.json", f"--{name}-images", folder / "images")
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def trained(visionkit, flags, tmp_path):
+    """A run of two short epochs."""
+    ran = visionkit(
+        "train", *flags, "--size", "64", "--epochs", "2", "--batch", "8", "--out", tmp_path / "run"
+    )
+    assert ran.code == 0, ran.err
+    assert ran.last == str(tmp_path / "run")
+    return tmp_path / "run"
+
+
+def test_a_run_ends_in_weights_that_detect_and_score(visionkit, trained, shapes):
+    names = {path.name for path in trained.iterdir()}
+    assert {
+        "last.safetensors",
+        "checkpoints",
+        "config.toml",
+        "metrics.csv",
+        "log.jsonl",
+        "timing.jsonl",
+    } <= names
+    rows = list(csv.DictReader((trained / "metrics.csv").open()))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    val = ("--json-annotations", shapes / "val" / "val.json", "--images", shapes / "val" / "images")
+    ran = visionkit("eval", "--weights", trained / "last.safetensors", *val, "--json")
+    assert ran.code == 0
+    assert "disc -> 1, square -> 2, triangle -> 3" in ran.err
+    scores = json.loads(ran.out)
+    # the run's own evaluation and this one are the same numbers
+    assert scores["AP"] == pytest.approx(float(rows[-1]["AP"]), abs=1e-9)
+    assert {"AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100"} <= set(scores)
+
+
+def test_a_finished_run_resumes_to_the_same(visionkit, trained, flags):
+    before = (trained / "last.safetensors").read_bytes(), (trained / "metrics.csv").read_bytes()
+    assert visionkit("train", "--resume", trained).code == 0
+    assert ((trained / "last.safetensors").read_bytes(), (trained / "metrics.csv").read_bytes()) == before
+    changed = visionkit("train", "--resume", trained, "--epochs", "3")
+    assert changed.code == 2
+    assert "epochs was 2, now 3" in changed.err
+    again = visionkit("train", *flags, "--size", "64", "--epochs", "2", "--batch", "8", "--out", trained)
+    assert again.code == 2
+    assert "holds a run already" in again.err
+    assert visionkit("train", "--resume", trained, "--out", trained).code == 2
+
+
+def test_the_configuration_is_written_down(trained, shapes):
+    config = tomllib.loads((trained / "config.toml").read_text())
+    assert config["arguments"]["size"] == [64, 64]
+    assert config["arguments"]["train_json"] == str(shapes / "train" / "train.json")
+    assert config["settings"]["epochs"] == 2
+
+
+def test_training_goes_on_from_weights_and_freezes(visionkit, flags, weights, tmp_path):
+    more = ("--weights", weights, "--freeze", "backbone.*", "--epochs", "1", "--batch", "8", "--seed", "5")
+    ran = visionkit("train", *flags, *more, "--out", tmp_path / "tuned")
+    assert ran.code == 0, ran.err
+    assert "tensors taken over" in ran.err
+    from visionkit.weights.safetensors import read
+
+    start, end = read(weights)[0], read(tmp_path / "tuned" / "last.safetensors")[0]
+    changed = {name.split(".")[0] for name in start if (start[name] != end[name]).any()}
+    assert changed == {"neck", "head"}
+
+
+@pytest.mark.parametrize(
+    ("extra", "code", "word"),
+    [
+        (["--model", "yolo-nan"], 2, "yolo-nano"),
+        (["--weights", "nothing.safetensors"], 5, "nothing.safetensors"),
+        (["--model", "yolo-nano", "--weights", "w"], 2, "exclude"),
+        (["--batch", "17"], 2, "--batch"),
+        (["--freeze", "spine.*"], 2, "spine"),
+    ],
+)
+def test_training_that_cannot_begin_says_why(visionkit, flags, tmp_path, extra, code, word):
+    ran = visionkit("train", *flags, "--size", "64", "--epochs", "1", *extra, "--out", tmp_path / "run")
+    assert ran.code == code
+    assert word in ran.err
+    assert not (tmp_path / "run" / "last.safetensors").exists()
+
+
+def test_there_is_nothing_to_resume(visionkit, tmp_path):
+    assert visionkit("train", "--resume", tmp_path).code == 5
+    (tmp_path / "config.toml").write_text("[arguments\n")
+    assert visionkit("train", "--resume", tmp_path).code == 3
+
+
+def test_detections_are_scored_without_a_network(visionkit, shapes, tmp_path):
+    truth = json.loads((shapes / "val" / "val.json").read_text())
+    perfect = [
+        {**{key: row[key] for key in ("image_id", "category_id", "bbox")}, "score": 1 - 0.001 * row["id"]}
+        for row in truth["annotations"]
+    ]
+    path = tmp_path / "detections.json"
+    path.write_text(json.dumps(perfect))
+    flags = ("--detections", path, "--json-annotations", shapes / "val" / "val.json")
+    ran = visionkit("eval", *flags, "--json", "--min-ap", "0.99", "--report", tmp_path / "report")
+    assert ran.code == 0
+    assert json.loads(ran.out)["AP"] == pytest.approx(1)
+    names = {path.name for path in (tmp_path / "report").iterdir()}
+    assert names == {"scores.json", "detections.json", "precision_recall.png"}
+    path.write_text(json.dumps(perfect[:2]))
+    low = visionkit("eval", *flags, "--min-ap", "0.99")
+    assert low.code == 1
+    assert "below --min-ap 0.99" in low.err
+    path.write_text('[{"image_id": 1}]')
+    bad = visionkit("eval", *flags)
+    assert bad.code == 3
+    assert "detections.json" in bad.err
+
+
+def test_weights_tell_what_they_are(visionkit, weights):
+    facts = json.loads(visionkit("weights", "info", weights, "--json").out)
+    assert facts["architecture"] == "yolo-nano"
+    assert facts["parameters"] == 1_353_016
+    assert [one["name"] for one in facts["classes"]] == ["disc", "square", "triangle"]
+    assert "1,353,016" in visionkit("weights", "info", weights).out
+
+
+def test_bench_and_warmup_run(visionkit, weights):
+    facts = json.loads(visionkit("bench", "--weights", weights, "--runs", "2", "--json").out)
+    assert set(facts["milliseconds"]) == {"preprocess", "network", "postprocess"}
+    assert all(one["best"] > 0 for one in facts["milliseconds"].values())
+    kernels = json.loads(visionkit("bench", "kernels", "--runs", "1", "--json").out)
+    assert all(row["gflops"] > 0 for row in kernels["convolutions"])
+    assert "is ready" in visionkit("warmup", "--weights", weights).out

@@ -1,0 +1,27 @@
+"""What all tests share: one BLAS thread, no windows, reproducible random numbers, the way to real data."""
+
+import os
+
+# Before numpy loads: BLAS threads would change last bits and fight with the kernels' own.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Random numbers that are the same in every run."""
+    return np.random.default_rng(20261121)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real data sets; skips the test where there is none."""
+    folder = os.environ.get("VISIONKIT_TEST_DATA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("VISIONKIT_TEST_DATA names no folder: no real data to test with")
+    return Path(folder)
