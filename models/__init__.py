@@ -1,0 +1,1 @@
+"""Networks and the cards that tie them to codec, preprocessing and weights."""

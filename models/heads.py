@@ -30,6 +30,7 @@ def _last(inputs: int, outputs: int, kernel: int, rng: np.random.Generator) -> C
 
 def _rare(conv: Conv2d, anchors: int, position: int) -> None:
     """Start with the prior's objectness, so that the many empty cells do not drown the first steps."""
+    assert conv.bias is not None
     conv.bias.data.reshape(anchors, -1)[:, position] = math.log(PRIOR / (1 - PRIOR))
 
 
@@ -48,8 +49,7 @@ class LightHead(Module):
     def forward(self, levels: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """One raw map (B, h, w, anchors * (5 + classes)) per level."""
         return tuple(
-            predict(conv(level))
-            for conv, predict, level in zip(self.conv, self.predict, levels, strict=True)
+            predict(conv(level)) for conv, predict, level in zip(self.conv, self.predict, levels, strict=True)
         )
 
 

@@ -1,5 +1,7 @@
 """The feature pyramid: deep maps lend their meaning to the finer ones (Lin et al. 2017; DET-19, DET-20)."""
 
+from itertools import pairwise
+
 import numpy as np
 
 from visionkit.nn import Module, Upsample
@@ -22,7 +24,7 @@ class FeaturePyramid(Module):
     ) -> None:
         self.lateral = [ConvNorm(c, channels, 1, rng=rng) for c in inputs]
         self.smooth = [ConvNorm(channels, channels, 3, rng=rng) for _ in inputs]
-        self.up = [Upsample(b // a) for a, b in zip(strides, strides[1:], strict=False)]
+        self.up = [Upsample(b // a) for a, b in pairwise(strides)]
         self.out_channels = (channels,) * len(inputs)
         self.strides = strides
 

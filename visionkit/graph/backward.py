@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import TraceError
 from ..kernels import conv, depthwise, norm, pointwise, pool, wgrad
-from ..kernels.memory import Buffer, Map, call, padded
+from ..kernels.memory import Buffer, Call, Map, call, padded
 from ..tensor import Tensor
 from .lower import (
     Lowering,
@@ -25,6 +25,8 @@ from .lower import (
 )
 from .passes import IDENTITY, activation_of
 from .trace import Node, Value
+
+Tap = tuple[int, int]
 
 
 @dataclass
@@ -174,11 +176,12 @@ class Backward:
         merged = merges(x, shape["dilation"]) and x.c < 16
         taps, length = (kernel[0], kernel[1] * x.c) if merged else (kernel[0] * kernel[1], x.c)
         scratch = self.low.scratch(wgrad.wgrad_scratch(taps, length, g))
+        padding, dilation = shape["padding"], shape["dilation"]
         self.low.add(
             name, wgrad.wgrad,
             lambda: wgrad.wgrad_call(
-                self.low.tables, x, g, taps=window_taps(x, kernel, shape["padding"], shape["dilation"], merged),
-                length=length, stride=shape["stride"], scratch=scratch(), gradient=at, columns=columns,
+                self.low.tables, x, g, taps=window_taps(x, kernel, padding, dilation, merged), length=length,
+                stride=shape["stride"], scratch=scratch(), gradient=at, columns=columns,
             ),
             x, g,
         )  # fmt: skip
@@ -203,7 +206,10 @@ class Backward:
                 chosen = tuple(a * kw + b for a, _ in y_taps for b, _ in x_taps)
                 weights = self.low.pack_backward(weight, start, g.c, chosen)
 
-                def make(y_phase=y_phase, x_phase=x_phase, y_taps=y_taps, x_taps=x_taps, weights=weights, i=i, j=j):
+                def make(
+                    y_phase: slice = y_phase, x_phase: slice = x_phase, y_taps: list[Tap] = y_taps,
+                    x_taps: list[Tap] = x_taps, weights: int = weights,
+                ) -> Call:  # fmt: skip
                     row, step = g.buffer.row, g.buffer.step
                     taps = np.array([a * row + b * step for _, a in y_taps for _, b in x_taps], np.int32)
                     pixels = target.offsets(y_phase, x_phase)
@@ -377,9 +383,6 @@ class Backward:
                 node.scope, pointwise.dropout,
                 lambda: pointwise.fill_dropout(made, g, into, node.attrs["p"], add), g, into,
             )  # fmt: skip
-
-
-Tap = tuple[int, int]
 
 
 def _phases(size: int, shape: dict[str, Pair], axis: int) -> list[tuple[slice, list[Tap]]]:

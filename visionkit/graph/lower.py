@@ -230,7 +230,7 @@ class Lowering:
         bias = self.vector(node.inputs[2]) if count > 2 else self.zeros(y.c)
         kind, slope, cap = attrs.get("activation", IDENTITY)
         residual = self.map(node.inputs[-1]) if attrs.get("residual") else None
-        kernel, stride = weight.shape[2:], attrs["stride"]
+        kernel, stride = (weight.shape[2], weight.shape[3]), attrs["stride"]
         padding, dilation, groups = attrs["padding"], attrs["dilation"], attrs["groups"]
         x.buffer.halo = max(x.buffer.halo, *padding)
         silu = kind == pointwise.SILU
@@ -316,10 +316,8 @@ class Lowering:
         )  # fmt: skip
 
     def _activation(self, node: Node) -> None:
-        x, y, activation = self.map(node.inputs[0]), self.new_map(node.output), activation_of(node)
-        self.add(
-            node.scope, pointwise.activate, lambda: pointwise.activate_call(x, y, *(activation or IDENTITY)), x, y
-        )  # fmt: skip
+        x, y, form = self.map(node.inputs[0]), self.new_map(node.output), activation_of(node) or IDENTITY
+        self.add(node.scope, pointwise.activate, lambda: pointwise.activate_call(x, y, *form), x, y)
 
     def _softmax(self, node: Node) -> None:
         x, y = self.map(node.inputs[0]), self.new_map(node.output)
@@ -383,11 +381,9 @@ class Lowering:
         if not self.training:
             self.maps[id(node.output)] = x
             return
-        y, key = self.new_map(node.output), len(self.dropouts) + 1
-        made = self.dropouts[id(node.output)] = pointwise.dropout_call(key)
-        self.add(
-            node.scope, pointwise.dropout, lambda: pointwise.fill_dropout(made, x, y, node.attrs["p"], False), x, y
-        )  # fmt: skip
+        y, layer, p = self.new_map(node.output), len(self.dropouts) + 1, node.attrs["p"]
+        made = self.dropouts[id(node.output)] = pointwise.dropout_call(layer)
+        self.add(node.scope, pointwise.dropout, lambda: pointwise.fill_dropout(made, x, y, p, False), x, y)
 
 
 def constant(value: Value) -> Tensor:

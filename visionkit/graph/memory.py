@@ -56,13 +56,9 @@ def lay_out(spans: dict[Buffer, tuple[int, int]], start: int) -> tuple[int, set[
         buffer.base = base
         placed.append((base, base + size, span, buffer))
     end = max((end for _, end, _, _ in placed), default=start)
-    placed.sort(key=lambda item: item[0])
-    shared: set[Buffer] = set()
-    reach: tuple[int, Buffer | None] = (start, None)
-    for at, stop, _, buffer in placed:
-        if at < reach[0] and reach[1] is not None:
-            shared |= {buffer, reach[1]}
-            shared |= {other for a, b, _, other in placed if a < stop and at < b and other is not buffer}
-        if stop > reach[0]:
-            reach = (stop, buffer)
+    shared = {
+        one
+        for at, stop, _, one in placed
+        if any(a < stop and at < b and other is not one for a, b, _, other in placed)
+    }
     return end, shared

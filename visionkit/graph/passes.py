@@ -66,16 +66,17 @@ def fold_batch_norm(graph: Graph) -> Graph:
         conv = norm.inputs[0].node
         if conv is None or conv.op != "conv2d" or _only_reader(graph, conv.output) is not norm:
             continue
-        weight = conv.inputs[1].tensor
-        gamma, beta, mean, variance = (value.tensor for value in norm.inputs[1:5])
-        if any(t is None for t in (weight, gamma, beta, mean, variance)):
+        constants = [value.tensor for value in (*conv.inputs[1:], *norm.inputs[1:5])]
+        if any(tensor is None for tensor in constants):
             continue
-        scale = gamma.data.astype(np.float64) / np.sqrt(variance.data.astype(np.float64) + norm.attrs["eps"])
-        old_bias = conv.inputs[2].tensor.data if len(conv.inputs) > 2 else 0.0
-        weights = (weight.data * scale[:, None, None, None]).astype(np.float32)
-        bias = ((old_bias - mean.data) * scale + beta.data).astype(np.float32)
-        constants = [Value(t.shape, tensor=t) for t in (Tensor(weights), Tensor(bias))]
-        graph = _take_over(graph, conv, norm, [conv.inputs[0], *constants], {})
+        weight, *old_bias, gamma, beta, mean, variance = (
+            tensor.data.astype(np.float64) for tensor in constants if tensor is not None
+        )
+        scale = gamma / np.sqrt(variance + norm.attrs["eps"])
+        weights = (weight * scale[:, None, None, None]).astype(np.float32)
+        bias = (((old_bias[0] if old_bias else 0.0) - mean) * scale + beta).astype(np.float32)
+        folded = [Value(tensor.shape, tensor=tensor) for tensor in (Tensor(weights), Tensor(bias))]
+        graph = _take_over(graph, conv, norm, [conv.inputs[0], *folded], {})
     return graph
 
 

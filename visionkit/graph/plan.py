@@ -13,11 +13,12 @@ from ..kernels import jit, pointwise
 from ..kernels.memory import Buffer, Call, Map, call
 from ..nn import Module
 from ..shapes import Shape
+from ..tensor import Tensor
 from .backward import Backward
 from .lower import Lowering
 from .memory import lay_out, lifetimes, rounded
 from .passes import prepare
-from .trace import trace
+from .trace import Value, trace
 
 F32 = NDArray[np.float32]
 
@@ -40,6 +41,7 @@ class Plan:
         self.step = 0
         self._low, self._backward = lowering, backward
         self._scaling = np.array((mean, scale), np.float32)
+        self._seeds: list[F32 | None] = []
         self._split = len(lowering.steps)
         if backward is not None:
             backward.lower()
@@ -75,30 +77,34 @@ class Plan:
             self._split_at = len(steps)
         self._steps = steps
         self.tables = low.tables.array()
-        self._outputs = tuple(self._shaped(m.view(self.memory), v.shape) for m, v in zip(outputs, low.graph.outputs, strict=True))  # fmt: skip
+        values = low.graph.outputs
+        self._outputs = tuple(self._array(m, value) for m, value in zip(outputs, values, strict=True))
         seeds = backward.seeds if backward else []
-        self._seeds = [seed and self._shaped(seed.view(self.memory), v.shape) for seed, v in zip(seeds, low.graph.outputs, strict=False)]  # fmt: skip
+        self._seeds = [
+            None if seed is None else self._array(seed, value)
+            for seed, value in zip(seeds, values, strict=False)
+        ]
         self._take = call(low.input.place)[0]
         self.refresh()
         if backward is not None:
             self._connect_gradients(backward)
 
-    @staticmethod
-    def _shaped(view: F32, shape: Shape) -> F32:
-        return view[:, 0, 0, :] if len(shape) == 2 else view
+    def _array(self, place: Map, value: Value) -> F32:
+        """A map as the array that the caller sees."""
+        view = place.view(self.memory)
+        return view[:, 0, 0, :] if len(value.shape) == 2 else view
 
     def _connect_gradients(self, backward: Backward) -> None:
-        """The parameters' gradients become views into the plan's memory, in the memory order of their data."""
-        self._gradients = []
+        """The parameters' gradients become views into the plan's memory, ordered as their data."""
+        self._gradients: list[tuple[Tensor, F32]] = []
         for entry in backward.gradients.values():
             tensor = entry.tensor
             flat = self.memory[entry.at : entry.at + tensor.size]
-            if tensor.data.ndim == 4:
-                o, i, kh, kw = tensor.shape
-                shaped = flat.reshape(kh, kw, i, o).transpose(3, 2, 0, 1)
-            else:
-                shaped = flat.reshape(tensor.shape[::-1]).T
-            self._gradients.append((tensor, shaped))
+            outs, *ins = tensor.shape
+            # From (KH, KW, in, out), or (in, out), to PyTorch's order.
+            shaped = flat.reshape(*ins[1:], *ins[:1], outs)
+            order = (shaped.ndim - 1, shaped.ndim - 2, *range(shaped.ndim - 2)) if ins else (0,)
+            self._gradients.append((tensor, shaped.transpose(order)))
 
     def refresh(self) -> None:
         """Take over the network's present weights. Training plans do so at every forward run."""
@@ -177,7 +183,9 @@ class Plan:
                     start = time.perf_counter()
                     kernel(self.memory, self.tables, *arguments)
                     best[i] = min(best[i], time.perf_counter() - start)
-        return [(name, kernel.__name__, ms * 1e3) for (name, kernel, _), ms in zip(self._steps, best, strict=True)]
+        return [
+            (name, kernel.__name__, ms * 1e3) for (name, kernel, _), ms in zip(self._steps, best, strict=True)
+        ]
 
 
 def flat_memory(array: F32) -> F32:

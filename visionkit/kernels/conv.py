@@ -18,113 +18,33 @@ BLOCK = WIDE * LANES
 #: Numbers of the sum that are taken in one go, so that a block of weights stays in the L2 cache.
 _DEPTH = 1200
 
-_6x2, _3x2, _1x2 = convolution(6, 2), convolution(3, 2), convolution(1, 2)
-_12x1, _6x1, _2x1, _1x1 = (convolution(rows, 1) for rows in (12, 6, 2, 1))
+# Tile heights per width: as many accumulators as the registers hold beside weights and one pixel value.
 if WIDE == 4:
-    _6x4, _5x4, _4x4, _3x4, _2x4, _1x4 = (convolution(rows, 4) for rows in (6, 5, 4, 3, 2, 1))
-    _8x3, _4x3, _2x3, _1x3 = (convolution(rows, 3) for rows in (8, 4, 2, 1))
-    _12x2 = convolution(12, 2)
+    _by1, _by2 = convolution(1, (14, 7, 3, 1)), convolution(2, (12, 6, 3, 1))
+    _by3, _by4 = convolution(3, (8, 4, 2, 1)), convolution(4, (6, 5, 4, 3, 2, 1))
+else:
+    _by1, _by2 = convolution(1, (12, 6, 3, 1)), convolution(2, (6, 5, 4, 3, 2, 1))
+    _by3 = _by4 = _by2  # never called: a block is at most two vectors wide
 
 
 @serial
-def _tiles1(
-    F, I, x, x_table, p, end, taps, tap_count, tap_length, w, y, y_table, bias, first, last, slope, cap,
-    mode, r, r_table,
+def _block(
+    F, I, x, x_table, start, end, taps, tap_count, length, w, width, y, y_table, bias, first, last, slope,
+    cap, mode, r, r_table,
 ):  # fmt: skip
-    while end - p >= 12:
-        _12x1(F, I, x, x_table, p, taps, tap_count, tap_length, w, y, y_table, bias, first, last, slope, cap, mode, r, r_table)  # fmt: skip
-        p += 12
-    while end - p >= 6:
-        _6x1(F, I, x, x_table, p, taps, tap_count, tap_length, w, y, y_table, bias, first, last, slope, cap, mode, r, r_table)  # fmt: skip
-        p += 6
-    while end - p >= 2:
-        _2x1(F, I, x, x_table, p, taps, tap_count, tap_length, w, y, y_table, bias, first, last, slope, cap, mode, r, r_table)  # fmt: skip
-        p += 2
-    while end - p >= 1:
-        _1x1(F, I, x, x_table, p, taps, tap_count, tap_length, w, y, y_table, bias, first, last, slope, cap, mode, r, r_table)  # fmt: skip
-        p += 1
-
-
-if WIDE == 4:
-
-    @serial
-    def _tiles2(
-        F, I, x, x_table, p, end, taps, tap_count, tap_length, w, y, y_table, bias, first, last, slope, cap,
-        mode, r, r_table,
-    ):  # fmt: skip
-        while end - p >= 12:
-            _12x2(F, I, x, x_table, p, taps, tap_count, tap_length, w, y, y_table, bias, first, last, slope, cap, mode, r, r_table)  # fmt: skip
-            p += 12
-        while end - p >= 6:
-            _6x2(F, I, x, x_table, p, taps, tap_count, tap_length, w, y, y_table, bias, first, last, slope, cap, mode, r, r_table)  # fmt: skip
-            p += 6
-        while end - p >= 3:
-            _3x2(F, I, x, x_table, p, taps, tap_count, tap_length, w, y, y_table, bias, first, last, slope, cap, mode, r, r_table)  # fmt: skip
-            p += 3
-        while end - p >= 1:
-            _1x2(F, I, x, x_table, p, taps, tap_count, tap_length, w, y, y_table, bias, first, last, slope, cap, mode, r, r_table)  # fmt: skip
-            p += 1
-
-    @serial
-    def _tiles3(
-        F, I, x, x_table, p, end, taps, tap_count, tap_length, w, y, y_table, bias, first, last, slope, cap,
-        mode, r, r_table,
-    ):  # fmt: skip
-        while end - p >= 8:
-            _8x3(F, I, x, x_table, p, taps, tap_count, tap_length, w, y, y_table, bias, first, last, slope, cap, mode, r, r_table)  # fmt: skip
-            p += 8
-        while end - p >= 4:
-            _4x3(F, I, x, x_table, p, taps, tap_count, tap_length, w, y, y_table, bias, first, last, slope, cap, mode, r, r_table)  # fmt: skip
-            p += 4
-        while end - p >= 2:
-            _2x3(F, I, x, x_table, p, taps, tap_count, tap_length, w, y, y_table, bias, first, last, slope, cap, mode, r, r_table)  # fmt: skip
-            p += 2
-        while end - p >= 1:
-            _1x3(F, I, x, x_table, p, taps, tap_count, tap_length, w, y, y_table, bias, first, last, slope, cap, mode, r, r_table)  # fmt: skip
-            p += 1
-
-    @serial
-    def _tiles4(
-        F, I, x, x_table, p, end, taps, tap_count, tap_length, w, y, y_table, bias, first, last, slope, cap,
-        mode, r, r_table,
-    ):  # fmt: skip
-        while end - p >= 6:
-            _6x4(F, I, x, x_table, p, taps, tap_count, tap_length, w, y, y_table, bias, first, last, slope, cap, mode, r, r_table)  # fmt: skip
-            p += 6
-        while end - p >= 5:
-            _5x4(F, I, x, x_table, p, taps, tap_count, tap_length, w, y, y_table, bias, first, last, slope, cap, mode, r, r_table)  # fmt: skip
-            p += 5
-        while end - p >= 4:
-            _4x4(F, I, x, x_table, p, taps, tap_count, tap_length, w, y, y_table, bias, first, last, slope, cap, mode, r, r_table)  # fmt: skip
-            p += 4
-        while end - p >= 3:
-            _3x4(F, I, x, x_table, p, taps, tap_count, tap_length, w, y, y_table, bias, first, last, slope, cap, mode, r, r_table)  # fmt: skip
-            p += 3
-        while end - p >= 2:
-            _2x4(F, I, x, x_table, p, taps, tap_count, tap_length, w, y, y_table, bias, first, last, slope, cap, mode, r, r_table)  # fmt: skip
-            p += 2
-        while end - p >= 1:
-            _1x4(F, I, x, x_table, p, taps, tap_count, tap_length, w, y, y_table, bias, first, last, slope, cap, mode, r, r_table)  # fmt: skip
-            p += 1
-
-else:
-
-    @serial
-    def _tiles2(
-        F, I, x, x_table, p, end, taps, tap_count, tap_length, w, y, y_table, bias, first, last, slope, cap,
-        mode, r, r_table,
-    ):  # fmt: skip
-        while end - p >= 6:
-            _6x2(F, I, x, x_table, p, taps, tap_count, tap_length, w, y, y_table, bias, first, last, slope, cap, mode, r, r_table)  # fmt: skip
-            p += 6
-        while end - p >= 3:
-            _3x2(F, I, x, x_table, p, taps, tap_count, tap_length, w, y, y_table, bias, first, last, slope, cap, mode, r, r_table)  # fmt: skip
-            p += 3
-        while end - p >= 1:
-            _1x2(F, I, x, x_table, p, taps, tap_count, tap_length, w, y, y_table, bias, first, last, slope, cap, mode, r, r_table)  # fmt: skip
-            p += 1
-
-    _tiles3 = _tiles4 = _tiles2  # never called: a block is at most two vectors wide
+    """One block of pixels by `width` output channels, over one stretch of the sum."""
+    if width == 4 * LANES:
+        _by4(F, I, x, x_table, start, end, taps, tap_count, length, w, y, y_table, bias, first, last, slope,
+             cap, mode, r, r_table)  # fmt: skip
+    elif width == 3 * LANES:
+        _by3(F, I, x, x_table, start, end, taps, tap_count, length, w, y, y_table, bias, first, last, slope,
+             cap, mode, r, r_table)  # fmt: skip
+    elif width == 2 * LANES:
+        _by2(F, I, x, x_table, start, end, taps, tap_count, length, w, y, y_table, bias, first, last, slope,
+             cap, mode, r, r_table)  # fmt: skip
+    else:
+        _by1(F, I, x, x_table, start, end, taps, tap_count, length, w, y, y_table, bias, first, last, slope,
+             cap, mode, r, r_table)  # fmt: skip
 
 
 @serial
@@ -167,14 +87,8 @@ def conv(F, I, p, s):
             first = 1 if k == 0 and mode != 3 else 0
             last = 1 if k + size == length else 0
             w0 = weights + k * tap_count * width
-            if width == 4 * LANES:
-                _tiles4(F, I, x + k, x_table, start, end, taps, tap_count, size, w0, y0, y_table, bias + c, first, last, slope, cap, fused, r0, r_table)  # fmt: skip
-            elif width == 3 * LANES:
-                _tiles3(F, I, x + k, x_table, start, end, taps, tap_count, size, w0, y0, y_table, bias + c, first, last, slope, cap, fused, r0, r_table)  # fmt: skip
-            elif width == 2 * LANES:
-                _tiles2(F, I, x + k, x_table, start, end, taps, tap_count, size, w0, y0, y_table, bias + c, first, last, slope, cap, fused, r0, r_table)  # fmt: skip
-            else:
-                _tiles1(F, I, x + k, x_table, start, end, taps, tap_count, size, w0, y0, y_table, bias + c, first, last, slope, cap, fused, r0, r_table)  # fmt: skip
+            _block(F, I, x + k, x_table, start, end, taps, tap_count, size, w0, width, y0, y_table, bias + c,
+                   first, last, slope, cap, fused, r0, r_table)  # fmt: skip
             k += size
         if silu == 1:
             _silu(F, I, y0, y_table, start, end, width, mode == 2, r0, r_table)

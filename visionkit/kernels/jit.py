@@ -19,7 +19,7 @@ import llvmlite
 import llvmlite.binding as llvm
 import numba
 import numpy as np
-from numba.core import caching
+from numba.core import caching, config
 from numpy.typing import DTypeLike, NDArray
 
 Kernel = Callable[..., Any]
@@ -98,7 +98,7 @@ class _Locator(caching._CacheLocator):
 
 
 class _Files(caching.CompileResultCacheImpl):
-    _locator_classes = [_Locator]
+    _locator_classes = [_Locator]  # type: ignore[list-item]  # noqa: RUF012  (numba's form)
 
 
 class _Cache(caching.FunctionCache):
@@ -122,7 +122,7 @@ def _compiled(function: Kernel, **options: Any) -> Kernel:
     kernel = numba.njit(fastmath=_FAST, boundscheck=None, nogil=True, error_model="numpy", **options)(
         function
     )
-    if not numba.config.DISABLE_JIT:
+    if not config.DISABLE_JIT:
         kernel._cache = _LazyCache(function)
     return kernel
 
@@ -142,7 +142,7 @@ prange = numba.prange
 
 def set_threads(count: int) -> None:
     """Use `count` threads for all kernels called from this Python thread."""
-    numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
+    numba.set_num_threads(min(count, config.NUMBA_NUM_THREADS))
 
 
 def threads() -> int:

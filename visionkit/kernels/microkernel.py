@@ -1,8 +1,9 @@
 """The two register-blocked inner loops, emitted as LLVM IR.
 
-`convolution(rows, vectors)` multiplies `rows` pixels by `vectors` vectors of output channels over all
-taps and input channels; `correlation(rows, vectors)` does the same for the weight gradient, where the
-sum runs over pixels. The rows x vectors accumulators stay in registers for the whole sum.
+`convolution` multiplies tiles of pixels by vectors of output channels over all taps and input channels;
+`correlation` does the same for the weight gradient, where the sum runs over pixels. The accumulators of a
+tile stay in registers for the whole sum. Tiles come in several heights: the highest is taken while it
+fits, then the next.
 """
 
 from typing import Any
@@ -63,6 +64,24 @@ def _when(builder: Any, condition: Any, values: list[Any], change: Any) -> list[
     return merged
 
 
+def _tiles(builder: Any, start: Any, end: Any, heights: tuple[int, ...], body: Any) -> None:
+    """body(i, height) for tiles from start to end, the highest first."""
+    for height in heights:
+        before = builder.basic_block
+        head, inside, done = (builder.function.append_basic_block(name) for name in ("tile", "in", "out"))
+        builder.branch(head)
+        builder.position_at_end(head)
+        i = builder.phi(I64)
+        i.add_incoming(start, before)
+        builder.cbranch(builder.icmp_signed(">=", builder.sub(end, i), _number(height)), inside, done)
+        builder.position_at_end(inside)
+        body(i, height)
+        i.add_incoming(builder.add(i, _number(height)), builder.basic_block)
+        builder.branch(head)
+        builder.position_at_end(done)
+        start = i
+
+
 class _Arguments:
     """Named access to an intrinsic's arguments."""
 
@@ -81,8 +100,8 @@ class _Arguments:
         return splat(self._builder, self._context.cast(self._builder, value, kind, types.float32))
 
 
-def convolution(rows: int, vectors: int) -> Any:
-    """A microkernel: `rows` output pixels by `vectors * LANES` output channels.
+def convolution(vectors: int, heights: tuple[int, ...]) -> Any:
+    """A microkernel: the pixels p .. end, in tiles, by `vectors * LANES` output channels.
 
     All buffers are slices of one float32 memory `F`; pixel p of the input starts at
     ``x + I[x_table + p]``, its tap t at ``+ I[taps + t]``; the output pixel at ``y + I[y_table + p]``.
@@ -90,136 +109,142 @@ def convolution(rows: int, vectors: int) -> Any:
     residual (1 before, 2 after the activation) and applies min(max(v, slope v), cap).
     """
     names = (
-        "F I x x_table p taps tap_count tap_length w y y_table bias first last slope cap "
+        "F I x x_table p end taps tap_count tap_length w y y_table bias first last slope cap "
         "residual_mode residual residual_table"
     )
+    columns = [_number(v * LANES) for v in range(vectors)]
+
+    def tile(builder: Any, given: _Arguments, pixel: Any, rows: int) -> None:
+        memory, tables = given.pointer("F"), given.pointer("I")
+
+        def entry(position: Any) -> Any:
+            return builder.sext(builder.load(builder.gep(tables, [position])), I64)
+
+        def pixels(start: str, table: str) -> list[Any]:
+            base, first_entry = given.integer(start), builder.add(given.integer(table), pixel)
+            offsets = [entry(builder.add(first_entry, _number(r))) for r in range(rows)]
+            return [builder.gep(memory, [builder.add(base, offset)]) for offset in offsets]
+
+        inputs, outputs = pixels("x", "x_table"), pixels("y", "y_table")
+        bias = builder.gep(memory, [given.integer("bias")])
+        sums = _when(
+            builder,
+            builder.icmp_signed("==", given.integer("first"), _number(0)),
+            [load(builder, bias, column) for column in columns] * rows,
+            lambda _: [load(builder, out, column) for out in outputs for column in columns],
+        )
+        taps, length = given.integer("taps"), given.integer("tap_length")
+
+        def one_tap(t: Any, carried: list[Any]) -> list[Any]:
+            shift = entry(builder.add(taps, t))
+            sources = [builder.gep(pointer, [shift]) for pointer in inputs]
+
+            def one_channel(k: Any, carried: list[Any]) -> list[Any]:
+                sums, weights = list(carried[:-1]), carried[-1]
+                row = [load(builder, weights, column) for column in columns]
+                for r in range(rows):
+                    value = splat(builder, builder.load(builder.gep(sources[r], [k])))
+                    for v in range(vectors):
+                        at = r * vectors + v
+                        sums[at] = fma(builder, value, row[v], sums[at])
+                return [*sums, builder.gep(weights, [_number(vectors * LANES)])]
+
+            return _loop(builder, length, "channel", carried, one_channel)
+
+        weights = builder.gep(memory, [given.integer("w")])
+        sums = _loop(builder, given.integer("tap_count"), "tap", [*sums, weights], one_tap)[:-1]
+        mode, shortcut = given.integer("residual_mode"), pixels("residual", "residual_table")
+
+        def add_residual(old: list[Any]) -> list[Any]:
+            new = [load(builder, pointer, column) for pointer in shortcut for column in columns]
+            return [builder.fadd(a, b) for a, b in zip(old, new, strict=True)]
+
+        def finish(values: list[Any]) -> list[Any]:
+            values = _when(builder, builder.icmp_signed("==", mode, _number(1)), values, add_residual)
+            slope, cap = given.vector("slope"), given.vector("cap")
+            values = [larger(builder, builder.fmul(v, slope), v) for v in values]
+            values = [smaller(builder, cap, v) for v in values]
+            return _when(builder, builder.icmp_signed("==", mode, _number(2)), values, add_residual)
+
+        is_last = builder.icmp_signed("!=", given.integer("last"), _number(0))
+        sums = _when(builder, is_last, sums, finish)
+        for r, out in enumerate(outputs):
+            for v, column in enumerate(columns):
+                store(builder, sums[r * vectors + v], out, column)
 
     @intrinsic
     def kernel(
-        typing_context, F, I, x, x_table, p, taps, tap_count, tap_length, w, y, y_table, bias, first, last,
-        slope, cap, residual_mode, residual, residual_table,
+        typing_context, F, I, x, x_table, p, end, taps, tap_count, tap_length, w, y, y_table, bias, first,
+        last, slope, cap, residual_mode, residual, residual_table,
     ):  # fmt: skip
         def generate(context, builder, sig, args):
             given = _Arguments(context, builder, names, sig, args)
-            memory, tables = given.pointer("F"), given.pointer("I")
-            pixel = given.integer("p")
-
-            def entry(table: Any, position: Any) -> Any:
-                return builder.sext(builder.load(builder.gep(tables, [builder.add(table, position)])), I64)
-
-            def pixels(start: str, table: str) -> list[Any]:
-                base, first_entry = given.integer(start), builder.add(given.integer(table), pixel)
-                offsets = [entry(first_entry, _number(r)) for r in range(rows)]
-                return [builder.gep(memory, [builder.add(base, offset)]) for offset in offsets]
-
-            inputs, outputs = pixels("x", "x_table"), pixels("y", "y_table")
-            columns = [_number(v * LANES) for v in range(vectors)]
-            bias_ = builder.gep(memory, [given.integer("bias")])
-            bias_row = [load(builder, bias_, column) for column in columns]
-            sums = _when(
-                builder,
-                builder.icmp_signed("==", given.integer("first"), _number(0)),
-                bias_row * rows,
-                lambda old: [load(builder, out, column) for out in outputs for column in columns],
-            )
-
-            taps_ = given.integer("taps")
-            length = given.integer("tap_length")
-
-            def one_tap(t: Any, carried: list[Any]) -> list[Any]:
-                shift = entry(taps_, t)
-                sources = [builder.gep(pointer, [shift]) for pointer in inputs]
-
-                def one_channel(k: Any, carried: list[Any]) -> list[Any]:
-                    sums, weights = list(carried[:-1]), carried[-1]
-                    row = [load(builder, weights, column) for column in columns]
-                    for r in range(rows):
-                        value = splat(builder, builder.load(builder.gep(sources[r], [k])))
-                        for v in range(vectors):
-                            at = r * vectors + v
-                            sums[at] = fma(builder, value, row[v], sums[at])
-                    return [*sums, builder.gep(weights, [_number(vectors * LANES)])]
-
-                return _loop(builder, length, "channel", carried, one_channel)
-
-            weights = builder.gep(memory, [given.integer("w")])
-            sums = _loop(builder, given.integer("tap_count"), "tap", [*sums, weights], one_tap)[:-1]
-
-            mode = given.integer("residual_mode")
-            shortcut = pixels("residual", "residual_table")
-
-            def add_residual(old: list[Any]) -> list[Any]:
-                return [
-                    builder.fadd(old[r * vectors + v], load(builder, shortcut[r], columns[v]))
-                    for r in range(rows)
-                    for v in range(vectors)
-                ]
-
-            def finish(values: list[Any]) -> list[Any]:
-                values = _when(builder, builder.icmp_signed("==", mode, _number(1)), values, add_residual)
-                slope, cap = given.vector("slope"), given.vector("cap")
-                values = [larger(builder, builder.fmul(v, slope), v) for v in values]
-                values = [smaller(builder, cap, v) for v in values]
-                return _when(builder, builder.icmp_signed("==", mode, _number(2)), values, add_residual)
-
-            is_last = builder.icmp_signed("!=", given.integer("last"), _number(0))
-            sums = _when(builder, is_last, sums, finish)
-            for r in range(rows):
-                for v in range(vectors):
-                    store(builder, sums[r * vectors + v], outputs[r], columns[v])
+            start, stop = given.integer("p"), given.integer("end")
+            _tiles(builder, start, stop, heights, lambda i, rows: tile(builder, given, i, rows))
             return context.get_dummy_value()
 
         return types.void(
-            F, I, x, x_table, p, taps, tap_count, tap_length, w, y, y_table, bias, first, last, slope, cap,
-            residual_mode, residual, residual_table,
+            F, I, x, x_table, p, end, taps, tap_count, tap_length, w, y, y_table, bias, first, last, slope,
+            cap, residual_mode, residual, residual_table,
         ), generate  # fmt: skip
 
     return kernel
 
 
-def correlation(rows: int, vectors: int) -> Any:
-    """A microkernel: `rows` input channels by `vectors * LANES` output channels of a weight gradient.
+def correlation(vectors: int, heights: tuple[int, ...]) -> Any:
+    """A microkernel: `channels` input channels, in tiles, by `vectors * LANES` outputs of a weight gradient.
 
     Adds ``sum over r < height, c < width of F[x + r x_row + c x_step + i] * F[g + r g_row + c g_step + o]``
     to ``F[dw + i dw_row + o]``.
     """
-    names = "F x x_step x_row g g_step g_row height width dw dw_row"
+    names = "F x x_step x_row g g_step g_row height width dw dw_row channels"
+    columns = [_number(v * LANES) for v in range(vectors)]
+
+    def tile(builder: Any, given: _Arguments, channel: Any, rows: int) -> None:
+        memory = given.pointer("F")
+        source = builder.gep(memory, [builder.add(given.integer("x"), channel)])
+        gradient = builder.gep(memory, [given.integer("g")])
+        x_step, x_row = given.integer("x_step"), given.integer("x_row")
+        g_step, g_row = given.integer("g_step"), given.integer("g_row")
+        width, dw_row = given.integer("width"), given.integer("dw_row")
+        start = builder.gep(memory, [given.integer("dw")])
+        lines = [builder.mul(builder.add(channel, _number(r)), dw_row) for r in range(rows)]
+        targets = [builder.gep(start, [line]) for line in lines]
+        sums = [load(builder, target, column) for target in targets for column in columns]
+
+        def one_row(y: Any, carried: list[Any]) -> list[Any]:
+            begin = [
+                builder.gep(source, [builder.mul(y, x_row)]),
+                builder.gep(gradient, [builder.mul(y, g_row)]),
+            ]
+
+            def one_pixel(c: Any, carried: list[Any]) -> list[Any]:
+                sums, here, there = list(carried[:-2]), carried[-2], carried[-1]
+                row = [load(builder, there, column) for column in columns]
+                for r in range(rows):
+                    value = splat(builder, builder.load(builder.gep(here, [_number(r)])))
+                    for v in range(vectors):
+                        at = r * vectors + v
+                        sums[at] = fma(builder, value, row[v], sums[at])
+                return [*sums, builder.gep(here, [x_step]), builder.gep(there, [g_step])]
+
+            return _loop(builder, width, "pixel", [*carried, *begin], one_pixel)[:-2]
+
+        sums = _loop(builder, given.integer("height"), "row", sums, one_row)
+        for r, target in enumerate(targets):
+            for v, column in enumerate(columns):
+                store(builder, sums[r * vectors + v], target, column)
 
     @intrinsic
-    def kernel(typing_context, F, x, x_step, x_row, g, g_step, g_row, height, width, dw, dw_row):
+    def kernel(typing_context, F, x, x_step, x_row, g, g_step, g_row, height, width, dw, dw_row, channels):
         def generate(context, builder, sig, args):
             given = _Arguments(context, builder, names, sig, args)
-            memory = given.pointer("F")
-            x_, g_ = (builder.gep(memory, [given.integer(name)]) for name in ("x", "g"))
-            x_step, x_row = given.integer("x_step"), given.integer("x_row")
-            g_step, g_row = given.integer("g_step"), given.integer("g_row")
-            width, dw_row = given.integer("width"), given.integer("dw_row")
-            start = builder.gep(memory, [given.integer("dw")])
-            targets = [builder.gep(start, [builder.mul(_number(r), dw_row)]) for r in range(rows)]
-            columns = [_number(v * LANES) for v in range(vectors)]
-            sums = [load(builder, target, column) for target in targets for column in columns]
-
-            def one_row(y: Any, carried: list[Any]) -> list[Any]:
-                sources = [builder.gep(x_, [builder.mul(y, x_row)]), builder.gep(g_, [builder.mul(y, g_row)])]
-
-                def one_pixel(c: Any, carried: list[Any]) -> list[Any]:
-                    sums, source, gradient = list(carried[:-2]), carried[-2], carried[-1]
-                    row = [load(builder, gradient, column) for column in columns]
-                    for r in range(rows):
-                        value = splat(builder, builder.load(builder.gep(source, [_number(r)])))
-                        for v in range(vectors):
-                            at = r * vectors + v
-                            sums[at] = fma(builder, value, row[v], sums[at])
-                    return [*sums, builder.gep(source, [x_step]), builder.gep(gradient, [g_step])]
-
-                return _loop(builder, width, "pixel", [*carried, *sources], one_pixel)[:-2]
-
-            sums = _loop(builder, given.integer("height"), "row", sums, one_row)
-            for r in range(rows):
-                for v in range(vectors):
-                    store(builder, sums[r * vectors + v], targets[r], columns[v])
+            stop = given.integer("channels")
+            _tiles(builder, _number(0), stop, heights, lambda i, rows: tile(builder, given, i, rows))
             return context.get_dummy_value()
 
-        return types.void(F, x, x_step, x_row, g, g_step, g_row, height, width, dw, dw_row), generate
+        return types.void(
+            F, x, x_step, x_row, g, g_step, g_row, height, width, dw, dw_row, channels
+        ), generate
 
     return kernel

@@ -106,10 +106,7 @@ def normalise(F, I, p, s):
                 v = vfma(vload(F, source + i * x_step + c), scale, shift)
                 if mode == 1:
                     v = v + vload(F, shortcut + i * r_step + c)
-                if silu == 1:
-                    v = v / (one + vexp(zero - v))
-                else:
-                    v = vmin(cap, vmax(v * slope, v))
+                v = v / (one + vexp(zero - v)) if silu == 1 else vmin(cap, vmax(v * slope, v))
                 if mode == 2:
                     v = v + vload(F, shortcut + i * r_step + c)
                 vstore(F, target + i * y_step + c, v)

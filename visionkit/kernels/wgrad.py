@@ -18,115 +18,27 @@ _PIXELS = 160  # of one slab: its input and gradient rows stay in the L1 cache
 _SMALL = 1 << 18  # numbers of a filter that is summed in partial copies
 _PARTIALS = 16
 
-_12x1, _6x1, _3x1, _1x1 = (correlation(rows, 1) for rows in (12, 6, 3, 1))
-_6x2, _4x2, _2x2, _1x2 = (correlation(rows, 2) for rows in (6, 4, 2, 1))
 if _WIDE == 4:
-    _6x4, _4x4, _2x4, _1x4 = (correlation(rows, 4) for rows in (6, 4, 2, 1))
-    _12x2, _8x2 = correlation(12, 2), correlation(8, 2)
-    _16x1, _9x1 = correlation(16, 1), correlation(9, 1)
-
-
-if _WIDE == 4:
-
-    @serial
-    def _slab1(F, x, x_step, x_row, g, g_step, g_row, height, width, dw, dw_row, i, end):
-        while end - i >= 16:
-            _16x1(F, x + i, x_step, x_row, g, g_step, g_row, height, width, dw + i * dw_row, dw_row)
-            i += 16
-        while end - i >= 9:
-            _9x1(F, x + i, x_step, x_row, g, g_step, g_row, height, width, dw + i * dw_row, dw_row)
-            i += 9
-        while end - i >= 6:
-            _6x1(F, x + i, x_step, x_row, g, g_step, g_row, height, width, dw + i * dw_row, dw_row)
-            i += 6
-        while end - i >= 3:
-            _3x1(F, x + i, x_step, x_row, g, g_step, g_row, height, width, dw + i * dw_row, dw_row)
-            i += 3
-        while end - i >= 1:
-            _1x1(F, x + i, x_step, x_row, g, g_step, g_row, height, width, dw + i * dw_row, dw_row)
-            i += 1
-
-    @serial
-    def _slab2(F, x, x_step, x_row, g, g_step, g_row, height, width, dw, dw_row, i, end):
-        while end - i >= 12:
-            _12x2(F, x + i, x_step, x_row, g, g_step, g_row, height, width, dw + i * dw_row, dw_row)
-            i += 12
-        while end - i >= 8:
-            _8x2(F, x + i, x_step, x_row, g, g_step, g_row, height, width, dw + i * dw_row, dw_row)
-            i += 8
-        while end - i >= 4:
-            _4x2(F, x + i, x_step, x_row, g, g_step, g_row, height, width, dw + i * dw_row, dw_row)
-            i += 4
-        while end - i >= 2:
-            _2x2(F, x + i, x_step, x_row, g, g_step, g_row, height, width, dw + i * dw_row, dw_row)
-            i += 2
-        while end - i >= 1:
-            _1x2(F, x + i, x_step, x_row, g, g_step, g_row, height, width, dw + i * dw_row, dw_row)
-            i += 1
-
-    @serial
-    def _slab4(F, x, x_step, x_row, g, g_step, g_row, height, width, dw, dw_row, i, end):
-        while end - i >= 6:
-            _6x4(F, x + i, x_step, x_row, g, g_step, g_row, height, width, dw + i * dw_row, dw_row)
-            i += 6
-        while end - i >= 4:
-            _4x4(F, x + i, x_step, x_row, g, g_step, g_row, height, width, dw + i * dw_row, dw_row)
-            i += 4
-        while end - i >= 2:
-            _2x4(F, x + i, x_step, x_row, g, g_step, g_row, height, width, dw + i * dw_row, dw_row)
-            i += 2
-        while end - i >= 1:
-            _1x4(F, x + i, x_step, x_row, g, g_step, g_row, height, width, dw + i * dw_row, dw_row)
-            i += 1
-
+    _by1, _by2 = correlation(1, (16, 9, 6, 3, 1)), correlation(2, (12, 8, 4, 2, 1))
+    _by4 = correlation(4, (6, 4, 2, 1))
 else:
-
-    @serial
-    def _slab1(F, x, x_step, x_row, g, g_step, g_row, height, width, dw, dw_row, i, end):
-        while end - i >= 12:
-            _12x1(F, x + i, x_step, x_row, g, g_step, g_row, height, width, dw + i * dw_row, dw_row)
-            i += 12
-        while end - i >= 6:
-            _6x1(F, x + i, x_step, x_row, g, g_step, g_row, height, width, dw + i * dw_row, dw_row)
-            i += 6
-        while end - i >= 3:
-            _3x1(F, x + i, x_step, x_row, g, g_step, g_row, height, width, dw + i * dw_row, dw_row)
-            i += 3
-        while end - i >= 1:
-            _1x1(F, x + i, x_step, x_row, g, g_step, g_row, height, width, dw + i * dw_row, dw_row)
-            i += 1
-
-    @serial
-    def _slab2(F, x, x_step, x_row, g, g_step, g_row, height, width, dw, dw_row, i, end):
-        while end - i >= 6:
-            _6x2(F, x + i, x_step, x_row, g, g_step, g_row, height, width, dw + i * dw_row, dw_row)
-            i += 6
-        while end - i >= 4:
-            _4x2(F, x + i, x_step, x_row, g, g_step, g_row, height, width, dw + i * dw_row, dw_row)
-            i += 4
-        while end - i >= 2:
-            _2x2(F, x + i, x_step, x_row, g, g_step, g_row, height, width, dw + i * dw_row, dw_row)
-            i += 2
-        while end - i >= 1:
-            _1x2(F, x + i, x_step, x_row, g, g_step, g_row, height, width, dw + i * dw_row, dw_row)
-            i += 1
-
-    _slab4 = _slab2  # never called: a block is at most two vectors wide
+    _by1, _by2 = correlation(1, (12, 9, 6, 3, 1)), correlation(2, (6, 4, 2, 1))
+    _by4 = _by2  # never called: a block is at most two vectors wide
 
 
 @serial
 def _slab(F, x, x_step, x_row, g, g_step, g_row, height, width, dw, dw_row, length, outs):
-    """All input channels by `outs` (a multiple of the lanes, at most a block) of one slab."""
+    """All input channels by `outs` (whole vectors, at most a block) of one slab of pixels."""
     o = 0
     while o < outs:
-        if outs - o >= 4 * LANES and _WIDE == 4:
-            _slab4(F, x, x_step, x_row, g + o, g_step, g_row, height, width, dw + o, dw_row, 0, length)
+        if _WIDE == 4 and outs - o >= 4 * LANES:
+            _by4(F, x, x_step, x_row, g + o, g_step, g_row, height, width, dw + o, dw_row, length)
             o += 4 * LANES
         elif outs - o >= 2 * LANES:
-            _slab2(F, x, x_step, x_row, g + o, g_step, g_row, height, width, dw + o, dw_row, 0, length)
+            _by2(F, x, x_step, x_row, g + o, g_step, g_row, height, width, dw + o, dw_row, length)
             o += 2 * LANES
         else:
-            _slab1(F, x, x_step, x_row, g + o, g_step, g_row, height, width, dw + o, dw_row, 0, length)
+            _by1(F, x, x_step, x_row, g + o, g_step, g_row, height, width, dw + o, dw_row, length)
             o += LANES
 
 
