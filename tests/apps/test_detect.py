@@ -71,9 +71,8 @@ def test_nothing_found_is_empty_lists(visionkit, weights, pictures):
 def test_one_bad_picture_does_not_stop_the_others(visionkit, weights, pictures, tmp_path, way):
     listed = tmp_path / "list.txt"
     listed.write_text("".join(f"{path}\n" for path in sorted(pictures.iterdir())))
-    sources = {
-        "folder": [pictures], "glob": [f"{pictures}/*"], "list": [listed], "names": sorted(pictures.iterdir()),
-    }[way]  # fmt: skip
+    names = sorted(pictures.iterdir())
+    sources = {"folder": [pictures], "glob": [f"{pictures}/*"], "list": [listed], "names": names}[way]
     before = state(pictures)
     ran = visionkit("detect", *sources, "--weights", weights, "--json")
     assert ran.code == 3
@@ -148,10 +147,10 @@ def test_names_that_are_no_text_are_escaped(weights, pictures):
     shutil.copy(pictures / "a.png", odd)
     (pictures / "b.jpg").unlink()
     command = [sys.executable, "-m", "visionkit.apps.cli", "detect", str(pictures), "--weights", str(weights)]
-    for flags in ([], ["--json"], ["--out", str(pictures / "out")]):
-        done = subprocess.run([*command, *flags], check=False, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        assert "odd-\\udcff.png" in done.stdout
+    flags = ("--json", "--out", str(pictures / "out"))
+    done = subprocess.run([*command, *flags], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "odd-\\udcff.png" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def test_a_run_ends_in_weights_that_detect_and_score(visionkit, trained, shapes)
         "log.jsonl",
         "timing.jsonl",
     } <= names
-    rows = list(csv.DictReader((trained / "metrics.csv").open()))
+    rows = list(csv.DictReader((trained / "metrics.csv").read_text().splitlines()))
     assert [row["epoch"] for row in rows] == ["1", "2"]
     val = ("--json-annotations", shapes / "val" / "val.json", "--images", shapes / "val" / "images")
     ran = visionkit("eval", "--weights", trained / "last.safetensors", *val, "--json")
@@ -138,7 +138,9 @@ def test_weights_tell_what_they_are(visionkit, weights):
 
 
 def test_bench_and_warmup_run(visionkit, weights):
-    facts = json.loads(visionkit("bench", "--weights", weights, "--runs", "2", "--json").out)
+    ran = visionkit("bench", "--weights", weights, "--runs", "2", "--json")
+    assert ran.code == 0, ran.err
+    facts = json.loads(ran.out)
     assert set(facts["milliseconds"]) == {"preprocess", "network", "postprocess"}
     assert all(one["best"] > 0 for one in facts["milliseconds"].values())
     kernels = json.loads(visionkit("bench", "kernels", "--runs", "1", "--json").out)
