@@ -2,9 +2,9 @@
 
     python benchmarks/mnist.py --data FOLDER --out RUN
 
-FOLDER holds the four idx files, gzipped or not. The recipe is the published one: batch 50, learning rate 0.01
-halved every 3 epochs a little at each step, biases at twice the rate, pictures divided by 255. The accuracy is
-that of the plain weights, no average over steps, on the 10,000 test digits.
+FOLDER holds the four idx files, gzipped or not. The recipe is the published one: batch 50, learning
+rate 0.01 halved every 3 epochs a little at each step, biases at twice the rate, pictures divided by 255. The
+accuracy is that of the plain weights, no average over steps, on the 10,000 test digits.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from visionkit.engine.settings import Settings
 from visionkit.engine.trainer import Trainer
 from visionkit.engine.validation import inference_mode
 from visionkit.errors import VisionKitError
-from visionkit.graph import compile
+from visionkit.graph import compile as compile_network
 from visionkit.models.classifiers import MnistNet
 from visionkit.nn import Module
 from visionkit.optim import SGD, Optimizer, parameter_groups
@@ -94,7 +94,7 @@ class Accuracy:
         """The accuracy of the network's present weights."""
         if self._plan is None:
             with inference_mode(network):
-                self._plan = compile(network, (TEST_BATCH, 28, 28, 1), scale=1 / 255)
+                self._plan = compile_network(network, (TEST_BATCH, 28, 28, 1), scale=1 / 255)
         else:
             self._plan.refresh()
         right = 0
@@ -148,7 +148,9 @@ def main() -> int:
         identity={"data": "MNIST", "digits": len(train), "seed": given.seed},
     )  # fmt: skip
     summary = trainer.fit(resume=given.resume)
-    print(f"best {summary.best:.2%} after epoch {summary.best_epoch}, last {summary.rows[-1]['accuracy']:.2%}")
+    print(
+        f"best {summary.best:.2%} after epoch {summary.best_epoch}, last {summary.rows[-1]['accuracy']:.2%}"
+    )
     print(f"{(time.monotonic() - begin) / 60:.2f} minutes in all")
     print(summary.folder)
     return 0
