@@ -1,0 +1,70 @@
+"""Worker for visionkit: writes weights and pictures for all tools (kind "prepare"), or runs a network."""
+
+import json
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from networks import build
+from protocol import LEARNING_RATE, SIDES, Job, numbered, serve
+
+from visionkit import __version__
+from visionkit.graph import compile as compile_network
+from visionkit.graph import summary
+from visionkit.kernels.jit import LANES, set_threads
+from visionkit.nn import Module
+from visionkit.optim import SGD
+
+Check = Callable[[], Mapping[str, np.ndarray]]
+
+
+def main() -> None:
+    """Do the job on the command line."""
+    job = Job.given()
+    set_threads(job.threads)
+    network = build(job.network).train(job.kind == "training")
+    if job.kind == "prepare":
+        prepare(job, network)
+        return
+    make = training if job.kind == "training" else inference
+    serve(job, f"visionkit {__version__}, {LANES} lanes", *make(network, np.load(job.pictures)))
+
+
+def prepare(job: Job, network: Module) -> None:
+    """Write what all tools start from, and print the operations of one picture."""
+    side = SIDES[job.network]
+    pictures = np.random.default_rng(1).standard_normal((job.batch, side, side, 3), np.float32)
+    np.save(job.pictures, pictures)
+    np.savez(job.weights, **{name: np.ascontiguousarray(a) for name, a in network.state_dict().items()})
+    table = summary(network.eval(), (1, side, side, 3))
+    print(json.dumps({"gflop": table.flops / 1e9, "parameters": table.parameters}))
+
+
+def inference(network: Module, pictures: np.ndarray) -> tuple[Check, Callable[[], object]]:
+    """One forward run, with the weights folded and packed when the plan is made."""
+    plan = compile_network(network, pictures.shape)
+    return lambda: numbered(plan.forward(pictures)), lambda: plan.forward(pictures)
+
+
+def training(network: Module, pictures: np.ndarray) -> tuple[Check, Callable[[], object]]:
+    """Forward, the mean of squares of every map, backward, SGD."""
+    plan = compile_network(network, pictures.shape, training=True)
+    optimizer = SGD(network.parameters(), lr=LEARNING_RATE)
+
+    def step() -> None:
+        maps = plan.forward(pictures)
+        plan.backward(tuple(one * np.float32(2 / one.size) for one in maps))
+        optimizer.step()
+
+    def check() -> dict[str, np.ndarray]:
+        computed = numbered(plan.forward(pictures))
+        plan.backward(tuple(one * np.float32(2 / one.size) for one in computed.values()))
+        for name, parameter in network.named_parameters():
+            computed[f"gradient.{name}"] = parameter.grad.copy()
+        optimizer.step()
+        return computed
+
+    return check, step
+
+
+if __name__ == "__main__":
+    main()
