@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
-from visionkit.datasets.shapes import ShapesDataset
 
 from visionkit.data.dataset import DetectionDataset, Record
 from visionkit.data.problems import Problems
+from visionkit.datasets.shapes import ShapesDataset
 from visionkit.engine.detector import DataSettings, detector_trainer, fitted_anchors, for_data
 from visionkit.engine.info import DetectorInfo
 from visionkit.engine.oracle import ceiling, gate
@@ -18,6 +18,7 @@ from visionkit.engine.settings import Settings
 from visionkit.engine.transfer import transfer
 from visionkit.engine.validation import DetectionValidation, inference_mode
 from visionkit.errors import DataError, FileError, ShapeError, UnknownNameError, UsageError, WeightsError
+from visionkit.kernels import jit
 from visionkit.models import zoo
 from visionkit.vision.letterbox import Letterbox
 from visionkit.vision.results import Detections
@@ -171,6 +172,19 @@ def test_resumed_training_gives_the_same_bits(trained, shapes, info, tmp_path):
     with pytest.raises(FileError):
         run.fit()
     trainer(shapes, info, tmp_path, workers=2).fit(resume=True)
+    for name in ("best.safetensors", "last.safetensors", "metrics.csv"):
+        assert (tmp_path / name).read_bytes() == (trained / name).read_bytes(), name
+
+
+def test_one_thread_gives_the_same_bits(trained, shapes, info, tmp_path):
+    if jit.threads() < 2:
+        pytest.skip("one thread only: nothing to compare")
+    many = jit.threads()
+    jit.set_threads(1)
+    try:
+        trainer(shapes, info, tmp_path, workers=3).fit()
+    finally:
+        jit.set_threads(many)
     for name in ("best.safetensors", "last.safetensors", "metrics.csv"):
         assert (tmp_path / name).read_bytes() == (trained / name).read_bytes(), name
 

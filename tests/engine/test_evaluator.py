@@ -42,6 +42,15 @@ def test_official_numbers(official, capsys):
     assert json.loads(json.dumps(scores.to_dict()))["AP50"] == scores["AP50"]
 
 
+def test_official_numbers_through_the_reader(official):
+    from visionkit.datasets.coco import CocoDataset
+
+    truth = CocoDataset(Path(DATA) / "eval_refs/coco_gt/instances_val2014_100.json", None).to_coco()
+    scores = evaluate(truth, official[1])
+    for name, expected in zip(NAMES, OFFICIAL, strict=True):
+        assert scores[name] == pytest.approx(expected, abs=1e-12)
+
+
 def test_renumbering_annotations_changes_nothing(official):
     truth, results = official
     changed = copy.deepcopy(truth)
@@ -174,7 +183,7 @@ def test_warnings_that_are_no_errors():
     ("content", "text"),
     [
         (b"{}", "annotation file"),
-        (b"[", "not JSON"),
+        (b"[", "d.json"),
         (b'[{"score": NaN}]', "NaN"),
         (b"\xff\xfe", "UTF-8"),
         (b"3", "list"),

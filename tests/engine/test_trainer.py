@@ -1,6 +1,8 @@
 """The loop and its promises: same bits after kill and resume, nothing lost, nothing wrong saved."""
 
+import contextlib
 import csv
+import errno
 import io
 import json
 import os
@@ -289,6 +291,59 @@ def test_full_disk_leaves_the_checkpoint_before(tmp_path):
     tiny.trainer(tmp_path / "run").fit(resume=True)
 
 
+class Fault:
+    """Lets the n-th file operation fail; counts on."""
+
+    NAMES = ("open", "fsync", "replace", "rename", "mkdir")
+
+    def __init__(self, monkeypatch, number, code):
+        self.left, self.code, self.hit = number, code, False
+        for name in self.NAMES:
+            monkeypatch.setattr(os, name, self.wrapped(getattr(os, name)))
+
+    def wrapped(self, function):
+        def call(*args, **kwargs):
+            self.left -= 1
+            if self.left == 0:
+                self.hit = True
+                raise OSError(self.code, os.strerror(self.code))
+            return function(*args, **kwargs)
+
+        return call
+
+
+def fail_and_resume(folder, monkeypatch, number, code):
+    """A run whose n-th file operation fails, then resumed; whether there were as many operations."""
+    with monkeypatch.context() as patch:
+        patch.setattr("visionkit.engine.run.RunFolder.plot", lambda self, rows: None)
+        fault = Fault(patch, number, code)
+        with contextlib.suppress(FileError):
+            tiny.trainer(folder).fit()
+    left = [path for path in folder.rglob("*") if path.name.startswith(".visionkit-tmp")]
+    assert not left, (number, left)
+    for path in folder.rglob("*.safetensors"):
+        safetensors.read(path)
+    started = (folder / "checkpoints").is_dir() and any((folder / "checkpoints").iterdir())
+    tiny.trainer(folder).fit(resume=started)
+    return fault.hit
+
+
+@pytest.mark.parametrize("number", [1, 4, 9, 15, 22, 30, 37, 41, 58, 73])
+def test_a_failing_file_operation_costs_nothing(tmp_path, whole, monkeypatch, number):
+    assert fail_and_resume(tmp_path, monkeypatch, number, errno.ENOSPC)
+    assert tiny.digest(tmp_path) == whole
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EACCES])
+def test_every_file_operation_may_fail(tmp_path, whole, monkeypatch, code):
+    number = 1
+    while fail_and_resume(tmp_path / str(number), monkeypatch, number, code):
+        assert tiny.digest(tmp_path / str(number)) == whole, number
+        number += 1
+    assert number > 80
+
+
 def test_unusable_folders_are_found_before_training(tmp_path):
     (tmp_path / "file").touch()
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
@@ -357,6 +412,15 @@ def test_console_says_lines_where_there_is_no_terminal(tmp_path):
     assert "left" in text
     assert "\r" not in text
     assert "AP 0." in text
+
+
+def test_a_reader_that_leaves_does_not_stop_the_training(tmp_path):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "w") as stream:
+        tiny.trainer(tmp_path, epochs=1, progress=Console(stream, every=0.0)).fit()
+        with contextlib.suppress(BrokenPipeError):
+            stream.close()
 
 
 def test_network_of_ones_own_without_validation(tmp_path):

@@ -4,15 +4,15 @@ pycocotools gives NaN boxes a perfect AP (torture finding 1), drops unknown cate
 crashes on an empty list; here every entry is checked first (torture J57-J61).
 """
 
-import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
+from ..data.strict_json import read_json
 from ..errors import DataError
-from ..weights.files import StrPath, read_bytes
+from ..weights.files import StrPath
 
 #: A box coordinate further out than this is taken for damage.
 FAR = 1e9
@@ -20,25 +20,14 @@ FAR = 1e9
 Entry = Mapping[str, Any]
 
 
-def read_detections(path: StrPath, limit: int = 2_000_000_000) -> list[Entry]:
+def read_detections(path: StrPath) -> list[Entry]:
     """The list of a COCO results file; its entries are not checked yet.
 
     Raises:
         FileError: it cannot be read.
-        DataError: not UTF-8, not JSON, or not a list.
+        DataError: not one document of strict JSON, or not a list.
     """
-    try:
-        found = json.loads(read_bytes(path, limit).decode("utf-8-sig"), parse_constant=_no_constant)
-    except UnicodeDecodeError as error:
-        raise DataError(
-            "not UTF-8", file=path, place=f"byte {error.start}", remedy="convert it to UTF-8"
-        ) from None
-    except RecursionError:
-        raise DataError("nested too deeply", file=path) from None
-    except json.JSONDecodeError as error:
-        raise DataError(f"not JSON: {error.msg}", file=path, place=f"line {error.lineno}") from None
-    except ValueError as error:
-        raise DataError(f"not JSON: {error}", file=path) from None
+    found = read_json(path).value
     if isinstance(found, dict):
         raise DataError(
             "expected a list of detections, this is an object",
@@ -133,7 +122,3 @@ def _problem(entry: Any, images: set[int], categories: set[int]) -> tuple[str, s
     if not math.isfinite(score):
         return ".score", "score: not finite", score
     return None
-
-
-def _no_constant(text: str) -> None:
-    raise ValueError(f"{text} is not a number in JSON")

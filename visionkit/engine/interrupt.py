@@ -1,5 +1,6 @@
 """Ctrl-C and the polite signals: finish the step, save, leave (torture T07)."""
 
+import shlex
 import signal
 import threading
 from pathlib import Path
@@ -17,7 +18,8 @@ class Interrupted(KeyboardInterrupt):
 
     def __init__(self, folder: Path, checkpoint: Path) -> None:
         self.folder, self.checkpoint = folder, checkpoint
-        super().__init__(f"interrupted; saved {checkpoint}. Go on with: visionkit train --resume {folder}")
+        command = f"visionkit train --resume {shlex.quote(str(folder))}"
+        super().__init__(f"interrupted; saved {checkpoint}. Go on with: {command}")
 
 
 class Signals:

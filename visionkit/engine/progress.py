@@ -1,5 +1,6 @@
 """Telling how a run goes: a bar on a terminal, plain lines elsewhere, nothing where not wanted."""
 
+import io
 import sys
 import time
 from collections.abc import Mapping
@@ -113,11 +114,14 @@ class Console:
             self._bar = None
 
     def _write(self, line: str) -> None:
-        if self._bar is not None:
-            self._bar.write(line, file=self._stream)
-        else:
-            self._stream.write(line + "\n")
-            self._stream.flush()
+        try:
+            if self._bar is not None:
+                self._bar.write(line, file=self._stream)
+            else:
+                self._stream.write(line + "\n")
+                self._stream.flush()
+        except (OSError, ValueError):  # the reader has gone (`| head`); the training has not
+            self._stream = io.StringIO()
 
 
 def duration(seconds: float) -> str:

@@ -44,7 +44,16 @@ class RunFolder:
         except OSError as error:
             raise file_error(error, self.path, "make the run folder") from None
         self._lock.__enter__()
-        for folder in (self.path, self.checkpoints.folder):  # what a killed run left
+        try:
+            self._tidy()
+        except BaseException:
+            self._lock.__exit__(None, None, None)
+            raise
+        return self
+
+    def _tidy(self) -> None:
+        """Take away what a killed run left: temporary files, half a line at the end of a log."""
+        for folder in (self.path, self.checkpoints.folder):
             for left in folder.glob(f"{TEMPORARY}*"):
                 if left.is_dir():
                     shutil.rmtree(left, ignore_errors=True)
@@ -52,7 +61,6 @@ class RunFolder:
                     left.unlink(missing_ok=True)
         for name in ("log.jsonl", "timing.jsonl"):
             _cut_half_line(self.path / name)
-        return self
 
     def __exit__(self, *exception: Any) -> None:
         self._lock.__exit__(*exception)
