@@ -31,6 +31,17 @@ def test_follows_the_recurrence_over_parameters_and_buffers() -> None:
         np.testing.assert_allclose(array, expected[name], rtol=1e-5, atol=1e-6)
 
 
+def test_decay_0_is_the_plain_values_to_the_bit() -> None:
+    net, rng = network(), np.random.default_rng(1)
+    ema = EMA(net, decay=0.0)
+    for scale in (1e-3, 1e5, 1e-9):  # s + (v - s) would round
+        for array in net.state_dict().values():
+            array[...] = scale * rng.normal(size=array.shape)
+        ema.update()
+        for name, array in net.state_dict().items():
+            np.testing.assert_array_equal(ema.state_dict()[name], array)
+
+
 def test_swapped_holds_the_averages_only_inside() -> None:
     net = network()
     ema = EMA(net)

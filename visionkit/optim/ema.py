@@ -21,7 +21,7 @@ class EMA:
 
     Args:
         module: the network that is trained.
-        decay: how much is kept in the long run.
+        decay: how much is kept in the long run; 0 keeps nothing, the shadows are the plain values.
         ramp: over how many steps that is approached.
 
     Attributes:
@@ -39,6 +39,9 @@ class EMA:
         keep = self.decay * -math.expm1(-self.step / self.ramp)
         for name, array in self._module.state_dict().items():
             shadow, value = flat(self._shadows[name]), flat(array)
+            if keep == 0:  # s + (v - s) would round
+                shadow[...] = value
+                continue
             kernel = kernels.average if kernels.small(value.size) else kernels.average_chunks
             kernel(shadow, value, shadow.dtype.type(1 - keep))
 
