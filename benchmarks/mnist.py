@@ -2,9 +2,10 @@
 
     python benchmarks/mnist.py --data FOLDER --out RUN
 
-FOLDER holds the four idx files, gzipped or not. The recipe is the published one: batch 50, learning
-rate 0.01 halved every 3 epochs a little at each step, biases at twice the rate, pictures divided by 255. The
-accuracy is that of the plain weights, no average over steps, on the 10,000 test digits.
+FOLDER holds the four idx files, gzipped or not. The recipe is the published one: batch 50, learning rate
+0.01 halved every 3 epochs a little at each step, biases at twice the rate, pictures divided by 255. Momentum
+0.9 is ours: the source states none. The accuracy is that of the plain weights, no average over steps, on the
+10,000 test digits.
 """
 
 import argparse
@@ -34,6 +35,8 @@ from visionkit.optim.schedule import Schedule, half_life
 from visionkit.tensor import Tensor
 
 TEST_BATCH = 100
+#: The source states none; without, 14 epochs of this rate are too short (docs/mnist.md).
+MOMENTUM = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,7 @@ class Recipe(Settings):
     """The published course: no warm-up, no cosine, the rate halved every so many epochs (OPT-17)."""
 
     half_life: float = 3.0
-    momentum: float = 0.0
+    momentum: float = MOMENTUM
 
     def schedule(self, steps: int) -> Schedule:
         """The rate falls a little at every step."""
@@ -122,15 +125,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="folder with the idx files")
     parser.add_argument("--out", type=Path, required=True, help="run folder")
     parser.add_argument("--epochs", type=int, default=14)
-    parser.add_argument("--momentum", type=float, default=MOMENTUM)
+    parser.add_argument("--momentum", type=float, default=MOMENTUM, help="0 for the bare recipe")
     parser.add_argument("--seed", type=int, default=0, help="of the initial weights and the order of digits")
     parser.add_argument("--digits", type=int, help="train on the first so many only")
     parser.add_argument("--resume", action="store_true", help="go on where the run folder stops")
     return parser.parse_args()
-
-
-#: The source states no momentum; see docs/mnist.md.
-MOMENTUM = 0.0
 
 
 def main() -> int:
