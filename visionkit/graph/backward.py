@@ -349,8 +349,7 @@ class Backward:
         for value in node.inputs:
             part = Map(g.buffer, value.shape[-1], g.c0 + c0)
             c0 += value.shape[-1]
-            aligned = id(value) in self.low._placed
-            if aligned:
+            if self.low.in_place(value, node.output):
                 self._pass_on(value, part, True, node.scope)
             elif (target := self._target(value)) is not None:
                 self.low.copy(node.scope, part, *target)

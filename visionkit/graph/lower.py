@@ -131,6 +131,10 @@ class Lowering:
         self.maps[id(value)] = made
         return made
 
+    def in_place(self, part: Value, whole: Value) -> bool:
+        """Whether `part` is computed straight into the concatenation `whole`."""
+        return id(part) in self._placed and self._placed[id(part)][0] is whole
+
     def vector(self, value: Value, changes: bool = False) -> int:
         """The place of a constant vector, padded with zeros."""
         tensor = constant(value)
@@ -168,7 +172,7 @@ class Lowering:
             for i, part in enumerate(parts):
                 fits &= part.node is not None and id(part) not in wholes and id(part) not in placed
                 fits &= part.shape[-1] % LANES == 0 or i == len(parts) - 1
-                fits &= part.node is not None and part.node.op != "reshape"
+                fits &= part.node is not None and part.node.op not in ("reshape", "dropout")
             for part in parts if fits else ():
                 placed[id(part)] = (node.output, c0)
                 c0 += part.shape[-1]
@@ -355,7 +359,7 @@ class Lowering:
     def _concat(self, node: Node) -> None:
         if node.attrs["axis"] not in (-1, len(node.output.shape) - 1):
             raise TraceError(f"{node.scope}: a plan concatenates channels, the last axis")
-        if all(id(part) in self._placed for part in node.inputs):
+        if all(self.in_place(part, node.output) for part in node.inputs):
             return  # every part was computed in its place
         y = self.new_map(node.output)
         c0 = y.c0
