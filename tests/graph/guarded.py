@@ -1,0 +1,92 @@
+"""Runs a plan step by step and watches its memory: who may write where, and who must not be needed.
+
+Before every step all memory that nobody owns at that time is poisoned with NaN: numbers read from there
+spoil the result. After it, every changed number must belong to a map the step touches, to the scratch
+memory or to the plan's own vectors, and all halos must be zero.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from visionkit.graph import Plan
+from visionkit.graph.memory import lifetimes
+from visionkit.kernels import pointwise
+from visionkit.kernels.memory import Buffer
+
+#: A NaN that no arithmetic makes.
+POISON = np.uint32(0x7FA1B2C3)
+
+
+def halo_of(buffer: Buffer, memory: np.ndarray) -> list[np.ndarray]:
+    """Views of the frame around the pictures of a buffer."""
+    h, width = buffer.halo, buffer.w + 2 * buffer.halo
+    end = buffer.base + buffer.n * buffer.image
+    whole = memory[buffer.base : end].reshape(buffer.n, -1, width, buffer.step)
+    return [whole[:, :h], whole[:, whole.shape[1] - h :], whole[:, :, :h], whole[:, :, width - h :]]
+
+
+class Guarded:
+    """A plan whose `forward` and `backward` are watched."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan, low = plan, plan._low
+        self.words = plan.memory.view(np.uint32)
+        forward = plan._split
+        outputs = {low.map(value).buffer for value in low.graph.outputs}
+        pinned = {buffer: (0, forward if plan.training else len(low.steps)) for buffer in outputs}
+        for seed in plan._backward.seeds if plan._backward else ():
+            if seed is not None:
+                pinned[seed.buffer] = (forward - 1, len(low.steps))
+        pinned |= dict.fromkeys(low.unshared, (-1, len(low.steps)))
+        self.spans = lifetimes(low.steps, pinned)
+        ends = sorted((buffer.base, buffer.base + buffer.size, id(buffer)) for buffer in self.spans)
+        self.alone = {
+            mine
+            for at, end, mine in ends
+            if not any(a < end and at < b and other != mine for a, b, other in ends)
+        }
+        self.arena = low.reserved + low.scratch_size
+
+    def poison(self, step: int) -> np.ndarray:
+        """Poison what nobody owns while `step` runs; where that is."""
+        free = np.ones(self.words.size, bool)
+        free[: self.arena] = False
+        for buffer, (first, last) in self.spans.items():
+            if first <= step <= last or (buffer.halo and id(buffer) in self.alone):  # its zeros stay for ever
+                free[buffer.base : buffer.base + buffer.size] = False
+        self.words[free] = POISON
+        self.words[self.plan._low.reserved : self.arena] = POISON
+        return free
+
+    def run(self, start: int, end: int) -> None:
+        """In place of `Plan._run`."""
+        plan, low = self.plan, self.plan._low
+        number = 0
+        for i, (name, kernel, (integers, scalars)) in enumerate(plan._steps):
+            halo = kernel is pointwise.clear_halo
+            if start <= i < end:
+                step = low.steps[number]
+                free = self.poison(number)
+                before = self.words.copy()
+                kernel(plan.memory, plan.tables, integers, scalars)
+                allowed = np.zeros(self.words.size, bool)
+                for buffer in step.touches:
+                    allowed[buffer.base : buffer.base + buffer.n * buffer.image] = True
+                if not halo:
+                    allowed[: self.arena] = True
+                changed = np.flatnonzero((self.words != before) & ~allowed)
+                assert changed.size == 0, (
+                    f"{kernel.__name__} of {name!r} wrote outside its maps at {changed[:5]}"
+                )
+                assert (self.words[free] == POISON).all()
+                for buffer in () if halo else step.touches:
+                    for part in halo_of(buffer, self.words):
+                        assert not part.any(), f"{kernel.__name__} of {name!r} wrote into a halo"
+            number += not halo
+
+    def watch(self) -> Plan:
+        """The plan, from now on watched."""
+        plan: Any = self.plan
+        plan._run = self.run
+        return self.plan

@@ -1,0 +1,147 @@
+"""Random layers through plans against the float64 tape (torture N02, 3.4): values, gradients, memory.
+
+The number of layers comes from VISIONKIT_DIFFERENTIAL; the nightly test runs 2,000. In training plans the
+layer's input is itself made of parameters, so that their gradient is the layer's data gradient.
+"""
+
+import os
+
+import numpy as np
+import pytest
+
+from tests.graph.guarded import Guarded
+from tests.graph.layers import ACTIVATIONS, Activation, Layer, Outputs, layers
+from visionkit import functional as F
+from visionkit.graph import compile
+from visionkit.ops.norm import updated_statistics
+from visionkit.tensor import Tensor
+
+FORWARD = 2e-6  # of the largest value (torture 3.4)
+#: Gradients are sums of up to 4 * 17 * 17 products whose terms mostly cancel.
+GRADIENT = 1e-5
+
+
+def as_tuple(outputs: Outputs) -> tuple[Tensor, ...]:
+    return outputs if isinstance(outputs, tuple) else (outputs,)
+
+
+def compare(found: np.ndarray, exact: np.ndarray, tolerance: float, what: str, size: float = 1e-3) -> None:
+    """`size`: the largest number on the way to `exact`, where an activation has made that small."""
+    assert found.shape == exact.shape, what
+    assert np.isfinite(found).all(), f"{what}: not finite"
+    error = float(np.abs(found - exact).max(initial=0.0))
+    bound = tolerance * max(float(np.abs(exact).max(initial=0.0)), size)
+    assert error <= bound, f"{what}: {error:.2e} exceeds {bound:.2e}"
+
+
+class Reference:
+    """Outputs and gradients of a layer on the float64 tape, away from the kinks of its activation."""
+
+    def __init__(self, layer: Layer, x: np.ndarray, rng: np.random.Generator) -> None:
+        function, kinks = ACTIVATIONS[layer.activation]
+        near: list[np.ndarray] = []
+        self.size = 1e-3
+
+        def activation(z: Tensor) -> Tensor:
+            self.size = float(np.abs(z.data).max())
+            width = 1e-4 * max(1.0, self.size)
+            near.append(np.any([np.abs(z.data - kink) < width for kink in kinks], axis=0) if kinks else False)
+            return function(z)
+
+        self.input = Tensor(x.astype(np.float64), requires_grad=True)
+        trained = len(layer.arrays) - layer.constants
+        self.given = [
+            Tensor(a.astype(np.float64), requires_grad=i < trained) for i, a in enumerate(layer.arrays)
+        ]
+        outputs = as_tuple(layer.run(self.input, self.given, activation))
+        self.outputs = [out.data for out in outputs]
+        self.seeds = [rng.normal(size=out.shape).astype(np.float32) for out in outputs]
+        if near and np.any(near[0]):
+            self.seeds[0][near[0]] = 0.0
+        total = Tensor(np.zeros(()))
+        for out, seed in zip(outputs, self.seeds, strict=True):
+            total = total + (out * seed.astype(np.float64)).sum()
+        total.backward()
+
+
+def as_parameter(x: np.ndarray) -> tuple[Tensor, np.ndarray, dict[str, tuple[int, int]]]:
+    """Weights, input and padding of a convolution whose result is x, number for number."""
+    n, h, w, c = x.shape
+    weights = np.ascontiguousarray(x[:, ::-1, ::-1].transpose(1, 2, 0, 3)).transpose(3, 2, 0, 1)
+    one_of_n = np.eye(n, dtype=np.float32).reshape(n, 1, 1, n)
+    assert weights.shape == (c, n, h, w)
+    return Tensor(weights, requires_grad=True), one_of_n, {"padding": (h - 1, w - 1)}
+
+
+def check_training(layer: Layer, seed: int, guard: bool) -> None:
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=layer.shape).astype(np.float32)
+    exact = Reference(layer, x, rng)
+    trained = len(layer.arrays) - layer.constants
+    given = [Tensor(a.copy(), requires_grad=i < trained) for i, a in enumerate(layer.arrays)]
+    activation = ACTIVATIONS[layer.activation][0]
+    direct = x.ndim == 2 or (trained > 0 and rng.random() < 0.3)
+    if direct:
+        made, picture = None, x
+        plan = compile(lambda x: layer.run(x, given, activation), x.shape, training=True)
+    else:
+        made, picture, geometry = as_parameter(x)
+        plan = compile(
+            lambda one: layer.run(F.conv2d(one, made, **geometry), given, activation),
+            picture.shape,
+            training=True,
+        )
+    if guard:
+        plan = Guarded(plan).watch()
+    before = [t.data.copy() for t in given[trained:]]
+    plan.forward(rng.normal(size=picture.shape).astype(np.float32))
+    plan.backward(tuple(rng.normal(size=seed.shape) for seed in exact.seeds))  # memory is used from here on
+    for tensor, array in zip(given[trained:], before, strict=True):
+        tensor.data[...] = array
+    for i, (found, wanted) in enumerate(zip(plan.forward(picture), exact.outputs, strict=True)):
+        compare(found, wanted, FORWARD, f"{layer}: output {i} of the training plan", exact.size)
+    if layer.momentum is not None:
+        running = updated_statistics(x.astype(np.float64), *before, layer.momentum)
+        for tensor, wanted, what in zip(given[trained:], running, ("mean", "variance"), strict=True):
+            compare(tensor.data, wanted, FORWARD, f"{layer}: running {what}")
+    plan.backward(tuple(exact.seeds))
+    for i, (tensor, wanted) in enumerate(zip(given[:trained], exact.given, strict=False)):
+        assert tensor.grad is not None, f"{layer}: parameter {i} has no gradient"
+        compare(tensor.grad, wanted.grad, GRADIENT, f"{layer}: gradient of parameter {i}")
+    if made is not None:
+        data_gradient = made.grad.transpose(1, 2, 3, 0)[:, ::-1, ::-1]
+        wanted_ = np.zeros(x.shape) if exact.input.grad is None else exact.input.grad
+        compare(data_gradient, wanted_, GRADIENT, f"{layer}: gradient of the input")
+
+
+def check_inference(layer: Layer, seed: int, guard: bool) -> None:
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=layer.shape).astype(np.float32)
+    exact = Reference(layer, x, rng)
+    given = [Tensor(a) for a in layer.arrays]
+    plan = compile(lambda x: layer.run(x, given, ACTIVATIONS[layer.activation][0]), x.shape)
+    if guard:
+        plan = Guarded(plan).watch()
+    plan.forward(rng.normal(size=x.shape).astype(np.float32))
+    for i, (found, wanted) in enumerate(zip(plan.forward(x), exact.outputs, strict=True)):
+        compare(found, wanted, FORWARD, f"{layer}: output {i} of the inference plan", exact.size)
+
+
+def check(count: int, seed: int, guard: bool = False) -> None:
+    for i, layer in enumerate(layers(count, seed)):
+        check_training(layer, i, guard)
+        if not layer.training:
+            check_inference(layer, i, guard)
+
+
+def test_random_layers() -> None:
+    check(int(os.environ.get("VISIONKIT_DIFFERENTIAL", "200")), seed=6)
+
+
+@pytest.mark.slow
+def test_two_thousand_random_layers() -> None:
+    check(2000, seed=7)
+
+
+def test_no_step_leaves_its_memory() -> None:
+    check(min(60, int(os.environ.get("VISIONKIT_DIFFERENTIAL", "60"))), seed=8, guard=True)
