@@ -106,7 +106,8 @@ def box_sizes(dataset: "DetectionDataset", size: tuple[int, int]) -> tuple[Any, 
     """(N, 2) sizes of all boxes, scaled as their pictures are to fit `size`, and their (N,) classes."""
     import numpy as np
 
-    sizes, classes = [np.zeros((0, 2))], [np.zeros(0, np.int64)]
+    sizes: list[Any] = [np.zeros((0, 2))]
+    classes: list[Any] = [np.zeros(0, np.int64)]
     for record in dataset.records:
         scale = min(size[0] / record.size[0], size[1] / record.size[1])
         boxes = record.boxes[~record.crowd]

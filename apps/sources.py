@@ -10,7 +10,7 @@ from visionkit.errors import DataError, FileError, UsageError
 from visionkit.io.files import read_bytes
 from visionkit.io.video import is_camera, is_stream, is_video
 
-PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pnm")
+PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff")
 _LIST_BYTES = 100_000_000
 
 

@@ -78,13 +78,15 @@ def _fit(
     )
     progress.message(f"{info.architecture} at {info.input_size[0]}x{info.input_size[1]}, {len(train)} images")
     done = trainer.fit(resume=bool(args.resume), override=args.override, strict=args.strict_resume)
-    left_out = len(trainer.loader.failed) + sum(
-        problem.kind.startswith("picture") and problem.severity == "dropped" for problem in train.problems
-    )
-    if left_out:
-        whole = len(train) + left_out - len(trainer.loader.failed)
-        print(f"trained on {whole - left_out} of {whole} images")
+    _tell_left_out(train, len(getattr(trainer.loader, "failed", ())))
     return done
+
+
+def _tell_left_out(train: "DetectionDataset", failed: int) -> None:
+    """How many pictures `--skip-bad` cost: dropped by the reader, or found damaged when they were read."""
+    dropped = sum(p.kind.startswith("picture") and p.severity == "dropped" for p in train.problems)
+    if dropped + failed:
+        print(f"trained on {len(train) - failed:,} of {len(train) + dropped:,} images")
 
 
 def _network(

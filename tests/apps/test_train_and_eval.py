@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import tomllib
 
 import pytest
@@ -146,3 +147,21 @@ def test_bench_and_warmup_run(visionkit, weights):
     kernels = json.loads(visionkit("bench", "kernels", "--runs", "1", "--json").out)
     assert all(row["gflops"] > 0 for row in kernels["convolutions"])
     assert "is ready" in visionkit("warmup", "--weights", weights).out
+
+
+def test_skipped_pictures_are_counted(visionkit, flags, shapes, tmp_path):
+    shutil.copytree(shapes / "train", tmp_path / "train")
+    (tmp_path / "train" / "images" / "shapes-000003.png").write_bytes(b"damaged")
+    given = [
+        "--train-json",
+        tmp_path / "train" / "train.json",
+        "--train-images",
+        tmp_path / "train" / "images",
+    ]
+    how = ("--size", "64", "--epochs", "1", "--batch", "5")
+    refused = visionkit("train", *given, *flags[4:], *how, "--out", tmp_path / "run")
+    assert refused.code == 3
+    assert "shapes-000003.png" in refused.err
+    ran = visionkit("train", *given, *flags[4:], *how, "--skip-bad", "--out", tmp_path / "run")
+    assert ran.code == 0, ran.err
+    assert "trained on 15 of 16 images" in ran.out

@@ -68,8 +68,8 @@ def cv2_remedy(message: str) -> str:
     for library, package in packages.items():
         if library in message:
             return (
-                f"the system library {library} is missing: install {package} (apt-get install {package}), or "
-                "use OpenCV without windows: pip uninstall opencv-python && pip install opencv-python-headless"
+                f"the system library {library} is missing: install {package} (apt-get install {package}), "
+                "or do without windows: pip uninstall opencv-python, pip install opencv-python-headless"
             )
     return "pip install opencv-python, or opencv-python-headless where there is no screen"
 
