@@ -37,12 +37,12 @@ class Yolo(Module):
 
 
 def yolo_nano(classes: int, *, head: str = "light", rng: np.random.Generator) -> Yolo:
-    """1.35 million parameters, 1.0 GFLOP at 320 x 320."""
+    """1.35 million parameters, 1.02 GFLOP at 320 x 320."""
     return Yolo(TinyDarknet(16, rng=rng), 64, 3, classes, head=head, rng=rng)
 
 
 def yolo_small(classes: int, *, head: str = "light", rng: np.random.Generator) -> Yolo:
-    """Twice the width and one more block a stage: 6 million parameters, 4.6 GFLOP at 320 x 320."""
+    """Twice the width, one more block in the last two stages: 6.61 M parameters, 3.99 GFLOP at 320 x 320."""
     return Yolo(TinyDarknet(32, (1, 2, 3, 2), rng=rng), 96, 3, classes, head=head, rng=rng)
 
 

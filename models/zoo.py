@@ -22,8 +22,8 @@ from .detectors import yolo_nano, yolo_nano_dilated, yolo_small
 CARDS = {
     card.name: card
     for card in (
-        ModelCard("yolo-nano", yolo_nano, "1.35 M parameters, 1.0 GFLOP at 320x320"),
-        ModelCard("yolo-small", yolo_small, "6 M parameters, 4.6 GFLOP at 320x320"),
+        ModelCard("yolo-nano", yolo_nano, "1.35 M parameters, 1.02 GFLOP at 320x320"),
+        ModelCard("yolo-small", yolo_small, "6.61 M parameters, 3.99 GFLOP at 320x320"),
         ModelCard(
             "yolo-nano-dilated",
             yolo_nano_dilated,
