@@ -1,0 +1,55 @@
+"""The harness runs, and the networks that it compares are the same. Times are never asserted."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.oracles import torch_python
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(tmp_path: Path, *words: str) -> tuple[int, dict, str]:
+    out = tmp_path / "out.json"
+    command = [
+        sys.executable,
+        str(ROOT / "benchmarks" / "run.py"),
+        *words,
+        "--rounds",
+        "1",
+        "--seconds",
+        "0.01",
+    ]
+    done = subprocess.run([*command, "--out", str(out)], capture_output=True, text=True, check=False)
+    return done.returncode, json.loads(out.read_text()) if out.exists() else {}, done.stderr
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("kind", ["inference", "training"])
+def test_torch_computes_the_same(tmp_path: Path, kind: str) -> None:
+    torch_python()
+    code, facts, said = run(tmp_path, kind, "--network", "yolo-nano", "--batch", "1", "--against", "torch")
+    assert code == 0, said
+    network = facts["networks"]["yolo-nano"]
+    assert network["failed"] == {}
+    assert network["error"]["torch"]["maps"] < 1e-4
+    assert network["ratio"]["torch"] == network["ms"]["torch"] / network["ms"]["visionkit"]
+
+
+def test_engines_do_not_train(tmp_path: Path) -> None:
+    code, facts, said = run(tmp_path, "training", "--against", "onnxruntime")
+    assert code == 2
+    assert "cannot measure onnxruntime" in said
+    assert not facts
+
+
+def test_a_missing_peer_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VISIONKIT_PEERS", str(tmp_path))
+    code, facts, _ = run(tmp_path, "inference", "--network", "yolo-nano", "--against", "torch")
+    network = facts["networks"]["yolo-nano"]
+    assert code == 1
+    assert "VISIONKIT_PEERS" in network["failed"]["torch"]
+    assert network["ms"]["visionkit"] > 0
