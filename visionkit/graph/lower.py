@@ -262,7 +262,7 @@ class Lowering:
 
     def convolve(
         self, name: str, x: Map, y: Map, weight: Tensor, start: int, bias: int, kernel: Pair, stride: Pair,
-        padding: Pair, dilation: Pair, slope: float = 1.0, cap: float = 3e38, silu: bool = False,
+        padding: Pair, dilation: Pair, slope: float = 1.0, cap: float = np.inf, silu: bool = False,
         residual: Map | None = None, residual_mode: int = 0,
     ) -> None:  # fmt: skip
         """One dense convolution of `x` into `y` with output channels start .. start + y.c of `weight`."""

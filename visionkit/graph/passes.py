@@ -14,19 +14,19 @@ from .trace import Graph, Node, Value
 
 Activation = tuple[int, float, float]
 
-IDENTITY: Activation = (LINEAR, 1.0, 3e38)
+IDENTITY: Activation = (LINEAR, 1.0, np.inf)
 
 
 def activation_of(node: Node) -> Activation | None:
     """(kind, negative slope, cap) of an activation node; None for any other."""
     if node.op == "leaky_relu":
-        return (LINEAR, float(node.attrs["slope"]), 3e38)
+        return (LINEAR, float(node.attrs["slope"]), np.inf)
     table: dict[str, Activation] = {
-        "relu": (LINEAR, 0.0, 3e38),
+        "relu": (LINEAR, 0.0, np.inf),
         "relu6": (LINEAR, 0.0, 6.0),
-        "silu": (SILU, 1.0, 3e38),
-        "sigmoid": (SIGMOID, 1.0, 3e38),
-        "tanh": (TANH, 1.0, 3e38),
+        "silu": (SILU, 1.0, np.inf),
+        "sigmoid": (SIGMOID, 1.0, np.inf),
+        "tanh": (TANH, 1.0, np.inf),
     }
     return table.get(node.op)
 

@@ -196,7 +196,7 @@ def conv_call(
     x_pixels: np.ndarray,
     y_pixels: np.ndarray,
     slope: float = 1.0,
-    cap: float = 3e38,
+    cap: float = np.inf,
     silu: bool = False,
     residual: Map | None = None,
     residual_mode: int = 0,

@@ -126,7 +126,7 @@ def depthwise_weight_gradient(F, I, p, s):
 
 def depthwise_call(
     x: Map, y: Map, *, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair, weights: int, bias: int,
-    slope: float = 1.0, cap: float = 3e38, silu: bool = False, residual: Map | None = None,
+    slope: float = 1.0, cap: float = np.inf, silu: bool = False, residual: Map | None = None,
     residual_mode: int = 0,
 ) -> Call:  # fmt: skip
     """One call of `depthwise`."""

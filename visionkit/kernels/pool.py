@@ -8,7 +8,7 @@ import numpy as np
 
 from .jit import LANES, parallel, prange
 from .memory import Call, Map, call, padded
-from .simd import vfma, vload, vmax, vsplat, vstore, vwhere_equal
+from .simd import vfma, vload, vpeak, vsplat, vstore, vwhere_equal
 
 Pair = tuple[int, int]
 
@@ -30,7 +30,7 @@ def max_pool(F, I, p, s):
                 best = vload(F, corner + c)
                 for i in range(bottom - top):
                     for j in range(right - left):
-                        best = vmax(vload(F, corner + i * x_row + j * x_step + c), best)
+                        best = vpeak(vload(F, corner + i * x_row + j * x_step + c), best)
                 vstore(F, target + c, best)
 
 
