@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from tests.graph.guarded import Guarded
-from tests.graph.layers import ACTIVATIONS, Activation, Layer, Outputs, layers
+from tests.graph.layers import ACTIVATIONS, Layer, Outputs, layers
 from visionkit import functional as F
-from visionkit.graph import compile
+from visionkit.graph import compile  # noqa: A004
 from visionkit.ops.norm import updated_statistics
 from visionkit.tensor import Tensor
 
