@@ -75,7 +75,7 @@ def _with_lanes(args: argparse.Namespace) -> int:
         UsageError: lanes for a whole network.
     """
     if args.what != "kernels":
-        raise UsageError("--lanes goes with bench kernels", remedy="visionkit bench kernels --lanes 8")
+        raise UsageError("--lanes goes with bench kernels", remedy="run visionkit bench kernels --lanes 8")
     command = [sys.executable, "-m", "visionkit.apps.cli", "bench", "kernels", "--runs", str(args.runs)]
     command += ["--threads", str(args.threads)] if args.threads else []
     command += ["--json"] if args.json else []
