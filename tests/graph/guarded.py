@@ -1,8 +1,8 @@
 """Runs a plan step by step and watches its memory: who may write where, and who must not be needed.
 
-Before every step all memory that nobody owns at that time is poisoned with NaN: numbers read from there
-spoil the result. After it, every changed number must belong to a map the step touches, to the scratch
-memory or to the plan's own vectors, and all halos must be zero.
+Before every step all of the arena that nobody owns at that time is poisoned with NaN, and so is the scratch
+memory: numbers read from there spoil the result. After it, every changed number of the arena must belong to
+a map that the step touches, and their halos must be zero.
 """
 
 from typing import Any
@@ -49,40 +49,36 @@ class Guarded:
         self.arena = low.reserved + low.scratch_size
 
     def poison(self, step: int) -> np.ndarray:
-        """Poison what nobody owns while `step` runs; where that is."""
-        free = np.ones(self.words.size, bool)
-        free[: self.arena] = False
+        """Poison the scratch memory, and what nobody owns while `step` runs; where in the arena that is."""
+        free = np.ones(self.words.size - self.arena, bool)
         for buffer, (first, last) in self.spans.items():
             if first <= step <= last or (buffer.halo and id(buffer) in self.alone):  # its zeros stay for ever
-                free[buffer.base : buffer.base + buffer.size] = False
-        self.words[free] = POISON
+                free[buffer.base - self.arena : buffer.base - self.arena + buffer.size] = False
         self.words[self.plan._low.reserved : self.arena] = POISON
+        self.words[self.arena :][free] = POISON
         return free
 
     def run(self, start: int, end: int) -> None:
         """In place of `Plan._run`."""
         plan, low = self.plan, self.plan._low
-        number = 0
+        number, arena = 0, self.words[self.arena :]
         for i, (name, kernel, (integers, scalars)) in enumerate(plan._steps):
             halo = kernel is pointwise.clear_halo
             if start <= i < end:
-                step = low.steps[number]
+                touches, what = low.steps[number].touches, f"{kernel.__name__} of {name!r}"
                 free = self.poison(number)
-                before = self.words.copy()
+                before = arena.copy()
                 kernel(plan.memory, plan.tables, integers, scalars)
-                allowed = np.zeros(self.words.size, bool)
-                for buffer in step.touches:
-                    allowed[buffer.base : buffer.base + buffer.n * buffer.image] = True
-                if not halo:
-                    allowed[: self.arena] = True
-                changed = np.flatnonzero((self.words != before) & ~allowed)
-                assert changed.size == 0, (
-                    f"{kernel.__name__} of {name!r} wrote outside its maps at {changed[:5]}"
-                )
-                assert (self.words[free] == POISON).all()
-                for buffer in () if halo else step.touches:
-                    for part in halo_of(buffer, self.words):
-                        assert not part.any(), f"{kernel.__name__} of {name!r} wrote into a halo"
+                changed = arena != before
+                for buffer in touches:
+                    at = buffer.base - self.arena
+                    changed[at : at + buffer.n * buffer.image] = False
+                assert not changed.any(), f"{what} wrote outside its maps at {np.flatnonzero(changed)[:5]}"
+                assert (arena[free] == POISON).all()
+                for buffer in () if halo else touches:
+                    assert not any(part.any() for part in halo_of(buffer, self.words)), (
+                        f"{what} wrote into a halo"
+                    )
             number += not halo
 
     def watch(self) -> Plan:

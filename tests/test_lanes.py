@@ -1,0 +1,36 @@
+"""The kernels on narrower vectors: the same tests again in a process of 8 and of 4 lanes.
+
+Each width is compiled once, into the cache folder of its own name: a minute when it is new.
+"""
+
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+#: A processor that has just these vectors; where it is named, it is also compiled for.
+PROCESSORS = {
+    8: {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2,+fma"},
+    4: {"NUMBA_CPU_NAME": "nehalem", "NUMBA_CPU_FEATURES": "+sse4.2"},
+}
+TESTS = ("tests/graph/test_random_layers.py", "tests/kernels/test_simd.py", "tests/kernels/test_conv.py")
+
+
+@pytest.mark.parametrize("lanes", [8, pytest.param(4, marks=pytest.mark.slow)])
+def test_random_layers_on_narrower_vectors(lanes):
+    settings = {"VISIONKIT_LANES": str(lanes), "VISIONKIT_DIFFERENTIAL": "60"}
+    if platform.machine() in ("x86_64", "AMD64"):
+        settings |= PROCESSORS[lanes]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow", *TESTS],
+        cwd=Path(__file__).parents[1],
+        env=os.environ | settings,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
+    assert " passed" in done.stdout
