@@ -9,24 +9,26 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import TraceError
-from ..kernels import conv, depthwise, norm, pointwise, pool, wgrad
-from ..kernels.memory import Buffer, Call, Map, call, padded
+from ..kernels import conv, depthwise, norm, pointwise, pool, wgrad, winograd
+from ..kernels.memory import Buffer, Call, Map, call, padded, spaced
 from ..tensor import Tensor
-from .lower import (
-    Lowering,
+from .geometry import (
     Pair,
+    Tap,
     as_filter,
     constant,
     flatten_call,
     group_slices,
     merges,
+    phases,
+    reach,
     sliced_from,
+    weight_strides,
     window_taps,
 )
+from .lower import Lowering
 from .passes import IDENTITY, activation_of
 from .trace import Node, Value
-
-Tap = tuple[int, int]
 
 
 @dataclass
@@ -86,7 +88,7 @@ class Backward:
 
     def _new(self, value: Value) -> Map:
         like = self.low.map(value)
-        return Map(Buffer(like.buffer.n, like.buffer.h, like.buffer.w, padded(like.c)), like.c)
+        return Map(Buffer(*like.shape[:3], spaced(like.c)), like.c)
 
     def _target(self, value: Value) -> tuple[Map, bool] | None:
         """The map for a share of a value's gradient, and whether one is there to be added to."""
@@ -116,9 +118,9 @@ class Backward:
         if not tensor.requires_grad:
             return None
         if id(tensor) not in self.gradients:
-            self.gradients[id(tensor)] = Gradient(tensor, self.low.reserve(size), size)
+            self.gradients[id(tensor)] = Gradient(tensor, self.low.constants.reserve(size), size)
             return self.gradients[id(tensor)].at, False
-        return self.low.reserve(size), True
+        return self.low.constants.reserve(size), True
 
     def _sum_up(self, value: Value, at: int, again: bool, size: int, name: str) -> None:
         if again:
@@ -180,8 +182,8 @@ class Backward:
         self.low.add(
             name, wgrad.wgrad,
             lambda: wgrad.wgrad_call(
-                self.low.tables, x, g, taps=window_taps(x, kernel, padding, dilation, merged), length=length,
-                stride=shape["stride"], scratch=scratch(), gradient=at, columns=columns,
+                self.low.constants.tables, x, g, taps=window_taps(x, kernel, padding, dilation, merged),
+                length=length, stride=shape["stride"], scratch=scratch(), gradient=at, columns=columns,
             ),
             x, g,
         )  # fmt: skip
@@ -190,8 +192,17 @@ class Backward:
         self, name: str, g: Map, target: Map, add: bool, weight: Tensor, start: int, shape: dict[str, Pair]
     ) -> None:
         """The data gradient: for every phase of the stride a convolution of g with some of the taps."""
-        zero = self.low.zeros(target.c)
-        rows, columns = (_phases(target.shape[1 + i], shape, i) for i in (0, 1))
+        zero = self.low.constants.zeros(target.c)
+        plain = all(shape[part] == (1, 1) for part in ("stride", "padding", "dilation"))
+        if plain and shape["kernel"] == (3, 3) and winograd.pays(target, g.c, True):
+            # The same convolution with every filter turned by half a turn, in and out exchanged.
+            s_kh, s_kw, s_i, s_o = weight_strides(weight)
+            turned = (start * s_o + 2 * (s_kh + s_kw), -s_kh, -s_kw, s_o, s_i)
+            self.low.winograd(
+                name, g, target, weight, turned, zero, residual=target if add else None, residual_mode=1
+            )  # fmt: skip
+            return
+        rows, columns = (phases(target.shape[1 + i], shape, i) for i in (0, 1))
         if not add and not all(taps for _, taps in [*rows, *columns]):
             self.low.add(name, pointwise.clear, lambda: pointwise.clear_call(target), target)
             add = True
@@ -199,12 +210,12 @@ class Backward:
             for j, (x_phase, x_taps) in enumerate(columns):
                 if not y_taps or not x_taps or i >= target.shape[1] or j >= target.shape[2]:
                     continue
-                reach = max(_reach(g.shape[1 + k], phase, taps) for k, phase, taps in
+                far = max(reach(g.shape[1 + k], phase, taps) for k, phase, taps in
                             ((0, y_phase, y_taps), (1, x_phase, x_taps)))  # fmt: skip
-                g.buffer.halo = max(g.buffer.halo, reach)
+                g.buffer.halo = max(g.buffer.halo, far)
                 kw = shape["kernel"][1]
                 chosen = tuple(a * kw + b for a, _ in y_taps for b, _ in x_taps)
-                weights = self.low.pack_backward(weight, start, g.c, chosen)
+                weights = self.low.constants.backward(weight, start, g.c, chosen)
 
                 def make(
                     y_phase: slice = y_phase, x_phase: slice = x_phase, y_taps: list[Tap] = y_taps,
@@ -217,8 +228,8 @@ class Backward:
                     lines = np.arange(len(range(target.shape[1])[y_phase]), dtype=np.int64)[:, None] * row
                     cells = np.arange(len(range(target.shape[2])[x_phase]), dtype=np.int64) * step
                     return conv.conv_call(
-                        self.low.tables, g, target, taps=taps, length=g.c, weights=weights, bias=zero,
-                        x_pixels=(n + lines + cells).astype(np.int32).ravel(), y_pixels=pixels,
+                        self.low.constants.tables, g, target, taps=taps, length=g.c, weights=weights,
+                        bias=zero, x_pixels=(n + lines + cells).astype(np.int32).ravel(), y_pixels=pixels,
                         residual=target, residual_mode=3 if add else 0, residual_pixels=pixels,
                         threads=self.low.threads,
                     )  # fmt: skip
@@ -237,7 +248,7 @@ class Backward:
                 x, g,
             )  # fmt: skip
         if target is not None:
-            weights = self.low.pack_taps(weight)
+            weights = self.low.constants.depthwise(weight)
             into, add = target
             self.low.add(
                 node.scope, depthwise.depthwise_input_gradient,
@@ -254,9 +265,9 @@ class Backward:
         kind, slope, cap = attrs.get("activation", IDENTITY)
         silu, frozen = kind == pointwise.SILU, not (attrs["training"] and self.low.training)
         kept = self.low.kept[id(node.output)]
-        factors = self.low.reserve(3 * wide)
+        factors = self.low.constants.reserve(3 * wide)
         places = [self._parameter(value, wide) for value in node.inputs[1:3]]
-        d_gamma, d_beta = (place[0] if place else self.low.reserve(wide) for place in places)
+        d_gamma, d_beta = (place[0] if place else self.low.constants.reserve(wide) for place in places)
         scratch = self.low.scratch(norm.norm_scratch(x))
         form = {"kept": kept, "factors": factors, "slope": slope, "cap": cap, "silu": silu}
         self.low.add(
@@ -382,21 +393,3 @@ class Backward:
                 node.scope, pointwise.dropout,
                 lambda: pointwise.fill_dropout(made, g, into, node.attrs["p"], add), g, into,
             )  # fmt: skip
-
-
-def _phases(size: int, shape: dict[str, Pair], axis: int) -> list[tuple[slice, list[Tap]]]:
-    """For each remainder of the stride: its input positions, and (tap, offset in the gradient) pairs."""
-    stride, padding = shape["stride"][axis], shape["padding"][axis]
-    dilation, kernel = shape["dilation"][axis], shape["kernel"][axis]
-    phases = []
-    for r in range(min(stride, size)):
-        taps = [(k, (r + padding - k * dilation) // stride) for k in range(kernel)]
-        taps = [(k, at) for k, at in taps if (r + padding - k * dilation) % stride == 0]
-        phases.append((slice(r, size, stride), taps))
-    return phases
-
-
-def _reach(size: int, phase: slice, taps: list[Tap]) -> int:
-    """How far the taps of a phase reach beyond a gradient of `size` positions."""
-    last = len(range(phase.stop)[phase]) - 1
-    return max(0, *(-at for _, at in taps), *(last + at - (size - 1) for _, at in taps))

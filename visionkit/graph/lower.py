@@ -5,59 +5,34 @@ halos as wide as their readers need, parts of a concatenation written in place, 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
 from ..errors import TraceError
-from ..kernels import conv, depthwise, norm, pointwise, pool
+from ..kernels import conv, depthwise, norm, pointwise, pool, winograd
 from ..kernels.jit import LANES, Kernel
-from ..kernels.memory import Buffer, Call, Map, Tables, call, padded
+from ..kernels.memory import Buffer, Call, Map, padded, spaced
 from ..tensor import Tensor
-from .memory import Step, rounded
+from .constants import Constants
+from .geometry import (
+    Pair,
+    as_filter,
+    constant,
+    flatten_call,
+    four,
+    group_slices,
+    merges,
+    sliced_from,
+    weight_strides,
+    window_pixels,
+    window_taps,
+)
+from .memory import Step
 from .passes import IDENTITY, activation_of
 from .trace import Graph, Node, Value
 
-Pair = tuple[int, int]
-
-
-@dataclass
-class Pack:
-    """Weights of one tensor copied into kernel order: before every training step, once for inference."""
-
-    kernel: Kernel
-    tensor: Tensor
-    call: Call
-
-
-@dataclass
-class Vector:
-    """A bias or a statistic, copied into memory before a run, back afterwards where the run changes it."""
-
-    tensor: Tensor
-    at: int
-    changes: bool = False
-
-
-def window_taps(x: Map, kernel: Pair, padding: Pair, dilation: Pair, merged: bool) -> np.ndarray:
-    """Offset of each tap from an input pixel; one tap per kernel row if `merged`."""
-    rows = [(i * dilation[0] - padding[0]) * x.buffer.row for i in range(kernel[0])]
-    columns = [(j * dilation[1] - padding[1]) * x.buffer.step for j in range(1 if merged else kernel[1])]
-    return np.array([r + c for r in rows for c in columns], np.int32)
-
-
-def window_pixels(x: Map, y: Map, stride: Pair) -> np.ndarray:
-    """Offset in x of the window of every pixel of y."""
-    buffer = x.buffer
-    n = np.arange(buffer.n, dtype=np.int64)[:, None, None] * buffer.image
-    rows = np.arange(y.buffer.h, dtype=np.int64)[:, None] * stride[0] * buffer.row
-    columns = np.arange(y.buffer.w, dtype=np.int64) * stride[1] * buffer.step
-    return (n + rows + columns).astype(np.int32).ravel()
-
-
-def merges(x: Map, dilation: Pair) -> bool:
-    """Whether a kernel row is contiguous in x and can be summed as one tap."""
-    return x.dense and dilation[1] == 1
+#: (kernel, stride, padding, dilation) that Winograd's form is made for.
+_WINOGRAD = ((3, 3), (1, 1), (1, 1), (1, 1))
 
 
 class Lowering:
@@ -71,19 +46,15 @@ class Lowering:
 
     def __init__(self, graph: Graph, training: bool, threads: int) -> None:
         self.graph, self.training, self.threads = graph, training, threads
-        self.tables = Tables()
+        self.constants = Constants()
         self.steps: list[Step] = []
-        self.packs: list[Pack] = []
-        self.vectors: dict[int, Vector] = {}
         self.maps: dict[int, Map] = {}
         self.kept: dict[int, int] = {}  # of batch-norm outputs: where their statistics stand
         self.dropouts: dict[int, Call] = {}  # of dropout outputs: the call, whose step the plan sets
         self.unshared: set[Buffer] = set()
-        self.reserved = 0
         self.scratch_size = 0
-        self._packed: dict[tuple[int, ...], int] = {}
         self._placed = self._placements()
-        n, h, w, c = _four(graph.inputs[0].shape)
+        n, h, w, c = four(graph.inputs[0].shape)
         self.input = Map(Buffer(n, h, w, c), c)
         self.maps[id(graph.inputs[0])] = self.input
         self.unshared.add(self.input.buffer)
@@ -101,16 +72,10 @@ class Lowering:
 
     # ---- memory ---------------------------------------------------------------------------------
 
-    def reserve(self, size: int) -> int:
-        """A place for `size` numbers that lasts as long as the plan."""
-        at = self.reserved
-        self.reserved += rounded(size)
-        return at
-
     def scratch(self, size: int) -> Callable[[], int]:
         """Room that a step may use while it runs; the place is known once the memory is laid out."""
         self.scratch_size = max(self.scratch_size, size)
-        return lambda: self.reserved
+        return lambda: self.constants.reserved
 
     def map(self, value: Value) -> Map:
         """The map of a value that has been computed."""
@@ -126,8 +91,8 @@ class Lowering:
                 self.new_map(whole)
             made = Map(self.maps[id(whole)].buffer, value.shape[-1], c0)
         else:
-            n, h, w, c = _four(value.shape)
-            made = Map(Buffer(n, h, w, padded(c)), c)
+            n, h, w, c = four(value.shape)
+            made = Map(Buffer(n, h, w, spaced(c)), c)
         self.maps[id(value)] = made
         return made
 
@@ -135,21 +100,12 @@ class Lowering:
         """Whether `part` is computed straight into the concatenation `whole`."""
         return id(part) in self._placed and self._placed[id(part)][0] is whole
 
-    def vector(self, value: Value, changes: bool = False) -> int:
-        """The place of a constant vector, padded with zeros."""
-        tensor = constant(value)
-        if id(tensor) not in self.vectors:
-            self.vectors[id(tensor)] = Vector(tensor, self.reserve(padded(tensor.size)))
-        vector = self.vectors[id(tensor)]
-        vector.changes |= changes
-        return vector.at
-
     def apart(self, part: Map, whole: Map) -> Map:
         """`part` of `whole` if vectors can be written there, else a map of its own to be copied from."""
         ends_well = part.c % LANES == 0 or part.c0 + part.c == whole.c0 + whole.c
         if (part.c0 - whole.c0) % LANES == 0 and ends_well:
             return part
-        return Map(Buffer(*part.shape[:3], padded(part.c)), part.c)
+        return Map(Buffer(*part.shape[:3], spaced(part.c)), part.c)
 
     def copy(self, name: str, x: Map, y: Map, add: bool = False) -> None:
         """Copy or add x to y, channel by channel; y's spare lanes stay as they are: zero."""
@@ -178,60 +134,13 @@ class Lowering:
                 c0 += part.shape[-1]
         return placed
 
-    # ---- weights --------------------------------------------------------------------------------
-
-    def pack_forward(self, tensor: Tensor, start: int, outs: int, taps: int, length: int) -> int:
-        """Packed weights of output channels start .. start + outs, made once per tensor and form."""
-        key = (id(tensor), start, outs, taps, length, 0)
-        if key not in self._packed:
-            at = self._packed[key] = self.reserve(conv.packed_size(taps, length, outs))
-            strides = weight_strides(tensor)
-            kw, inputs = tensor.shape[3], tensor.shape[1]
-            integers = (start * strides[3], *strides, kw, inputs, at, taps, length)
-            shape = (conv.depth_of(taps, length), outs, padded(outs))
-            self.packs.append(Pack(conv.pack, tensor, call((*integers, *shape))))
-        return self._packed[key]
-
-    def pack_backward(self, tensor: Tensor, start: int, length: int, chosen: tuple[int, ...]) -> int:
-        """Packed weights of the data gradient over output channels start .. start + length."""
-        key = (id(tensor), start, length, *chosen, -1)
-        if key not in self._packed:
-            outs, taps = tensor.shape[1], len(chosen)
-            at = self._packed[key] = self.reserve(conv.packed_size(taps, length, outs))
-            strides = weight_strides(tensor)
-            table = self.tables.add(np.array(chosen, np.int32))
-            integers = (start * strides[3], *strides, tensor.shape[3], at, table, taps, length)
-            shape = (conv.depth_of(taps, length), outs, padded(outs))
-            self.packs.append(Pack(conv.pack_transposed, tensor, call((*integers, *shape))))
-        return self._packed[key]
-
-    def pack_taps(self, tensor: Tensor) -> int:
-        """Depthwise weights as (tap, channel)."""
-        key = (id(tensor), -2)
-        if key not in self._packed:
-            c, _, kh, kw = tensor.shape
-            at = self._packed[key] = self.reserve(kh * kw * padded(c))
-            s_kh, s_kw, _, s_o = weight_strides(tensor)
-            if s_kh != kw * s_kw:
-                raise TraceError("depthwise weights must lie in memory as (KH, KW, 1, C) or (C, 1, KH, KW)")
-            integers = (0, s_kw, s_o, at, kh * kw, c, padded(c))
-            self.packs.append(Pack(conv.pack_rows, tensor, call(integers)))
-        return self._packed[key]
-
-    def zeros(self, size: int) -> int:
-        """A place of zeros, for layers without a bias."""
-        key = (-3, padded(size))
-        if key not in self._packed:
-            self._packed[key] = self.reserve(padded(size))
-        return self._packed[key]
-
     # ---- nodes ----------------------------------------------------------------------------------
 
     def _conv2d(self, node: Node) -> None:
         x, attrs = self.map(node.inputs[0]), node.attrs
         weight, y = constant(node.inputs[1]), self.new_map(node.output)
         count = len(node.inputs) - (1 if attrs.get("residual") else 0)
-        bias = self.vector(node.inputs[2]) if count > 2 else self.zeros(y.c)
+        bias = self.constants.vector(node.inputs[2]) if count > 2 else self.constants.zeros(y.c)
         kind, slope, cap = attrs.get("activation", IDENTITY)
         residual = self.map(node.inputs[-1]) if attrs.get("residual") else None
         kernel, stride = (weight.shape[2], weight.shape[3]), attrs["stride"]
@@ -239,7 +148,7 @@ class Lowering:
         x.buffer.halo = max(x.buffer.halo, *padding)
         silu = kind == pointwise.SILU
         if groups > 1 and groups == x.c == y.c:
-            weights = self.pack_taps(weight)
+            weights = self.constants.depthwise(weight)
             self.add(
                 node.scope, depthwise.depthwise,
                 lambda: depthwise.depthwise_call(
@@ -266,14 +175,38 @@ class Lowering:
         residual: Map | None = None, residual_mode: int = 0,
     ) -> None:  # fmt: skip
         """One dense convolution of `x` into `y` with output channels start .. start + y.c of `weight`."""
+        if (kernel, stride, padding, dilation) == _WINOGRAD and winograd.pays(y, x.c, self.training):
+            s_kh, s_kw, s_i, s_o = weight_strides(weight)
+            strides = (start * s_o, s_kh, s_kw, s_i, s_o)
+            self.winograd(name, x, y, weight, strides, bias, slope, cap, silu, residual, residual_mode)
+            return
         merged = merges(x, dilation)
         taps, length = (kernel[0], kernel[1] * x.c) if merged else (kernel[0] * kernel[1], x.c)
-        weights = self.pack_forward(weight, start, y.c, taps, length)
+        weights = self.constants.forward(weight, start, y.c, taps, length)
         self.add(
             name, conv.conv,
             lambda: conv.conv_call(
-                self.tables, x, y, taps=window_taps(x, kernel, padding, dilation, merged), length=length,
-                weights=weights, bias=bias, x_pixels=window_pixels(x, y, stride), y_pixels=y.offsets(),
+                self.constants.tables, x, y, taps=window_taps(x, kernel, padding, dilation, merged),
+                length=length, weights=weights, bias=bias, x_pixels=window_pixels(x, y, stride),
+                y_pixels=y.offsets(), slope=slope, cap=cap, silu=silu, residual=residual, residual_mode=residual_mode,
+                threads=self.threads,
+            ),
+            x, y, residual,
+        )  # fmt: skip
+
+    def winograd(
+        self, name: str, x: Map, y: Map, weight: Tensor, strides: tuple[int, int, int, int, int], bias: int,
+        slope: float = 1.0, cap: float = 3e38, silu: bool = False, residual: Map | None = None,
+        residual_mode: int = 0,
+    ) -> None:  # fmt: skip
+        """A 3x3 convolution by Winograd; `strides` are the filters' start and (KH, KW, in, out) steps."""
+        filters = self.constants.winograd(weight, strides, x.c, y.c)
+        zeros = self.constants.zeros(conv.BLOCK)
+        scratch = self.scratch(winograd.scratch_size(y, x.c, self.threads))
+        self.add(
+            name, winograd.winograd,
+            lambda: winograd.winograd_call(
+                self.constants.tables, x, y, filters=filters, bias=bias, zeros=zeros, scratch=scratch(),
                 slope=slope, cap=cap, silu=silu, residual=residual, residual_mode=residual_mode,
                 threads=self.threads,
             ),
@@ -282,16 +215,16 @@ class Lowering:
 
     def _linear(self, node: Node) -> None:
         x, weight, y = self.map(node.inputs[0]), constant(node.inputs[1]), self.new_map(node.output)
-        bias = self.vector(node.inputs[2]) if len(node.inputs) > 2 else self.zeros(y.c)
+        bias = self.constants.vector(node.inputs[2]) if len(node.inputs) > 2 else self.constants.zeros(y.c)
         one = (1, 1)
         self.convolve(node.scope, x, y, as_filter(weight), 0, bias, one, one, (0, 0), one)
 
     def _batch_norm(self, node: Node) -> None:
         x, attrs, y = self.map(node.inputs[0]), node.attrs, self.new_map(node.output)
         batch = bool(attrs["training"]) and self.training
-        gamma, beta = (self.vector(value) for value in node.inputs[1:3])
-        mean, variance = (self.vector(value, changes=batch) for value in node.inputs[3:5])
-        kept = self.kept[id(node.output)] = self.reserve(norm.KEPT * padded(x.c))
+        gamma, beta = (self.constants.vector(value) for value in node.inputs[1:3])
+        mean, variance = (self.constants.vector(value, changes=batch) for value in node.inputs[3:5])
+        kept = self.kept[id(node.output)] = self.constants.reserve(norm.KEPT * padded(x.c))
         kind, slope, cap = attrs.get("activation", IDENTITY)
         silu = kind == pointwise.SILU
         residual = self.map(node.inputs[-1]) if attrs.get("residual") else None
@@ -388,60 +321,3 @@ class Lowering:
         y, layer, p = self.new_map(node.output), len(self.dropouts) + 1, node.attrs["p"]
         made = self.dropouts[id(node.output)] = pointwise.dropout_call(layer)
         self.add(node.scope, pointwise.dropout, lambda: pointwise.fill_dropout(made, x, y, p, False), x, y)
-
-
-def constant(value: Value) -> Tensor:
-    """The tensor of a constant value."""
-    if value.tensor is None:
-        raise TraceError("weights of a planned layer are parameters, not results of other layers")
-    return value.tensor
-
-
-def weight_strides(tensor: Tensor) -> tuple[int, int, int, int]:
-    """Strides in numbers of (KH, KW, in, out) of weights whose shape is (out, in, KH, KW)."""
-    s_o, s_i, s_kh, s_kw = (stride // tensor.data.itemsize for stride in tensor.data.strides)
-    return s_kh, s_kw, s_i, s_o
-
-
-def as_filter(weight: Tensor) -> Tensor:
-    """The (out, in) weights of a linear layer as those of a 1x1 convolution, in the same memory."""
-    return Tensor(weight.data[:, :, None, None])
-
-
-def group_slices(x: Map, y: Map, groups: int) -> list[tuple[Map, Map, int]]:
-    """The channels of each group: input map, output map, first output channel."""
-    ins, outs = x.c // groups, y.c // groups
-    return [
-        (Map(x.buffer, ins, x.c0 + g * ins), Map(y.buffer, outs, y.c0 + g * outs), g * outs)
-        for g in range(groups)
-    ]
-
-
-def sliced_from(node: Node) -> int:
-    """The first channel of a slice of channels, such as x[..., 4:8]."""
-    index = node.attrs["index"]
-    index = index if isinstance(index, tuple) else (index,)
-    shape = node.inputs[0].shape
-    whole = slice(None)
-    leading = index[:-1] if len(index) == len(shape) else ()
-    last = index[-1]
-    fits = index == (Ellipsis, last) or all(part == whole for part in leading)
-    if not fits or not isinstance(last, slice) or last.step not in (None, 1):
-        raise TraceError(f"{node.scope}: a plan only takes slices of channels, x[..., a:b]", value=index)
-    return last.indices(shape[-1])[0]
-
-
-def flatten_call(x: Map, y: Map, back: bool = False, add: bool = False) -> Call:
-    """Copy (N, H, W, C) to (N, H W C), or back."""
-    n, h, w, c = x.shape
-    flat = (y.origin, c, w * c, y.buffer.image)
-    places = (*flat, *x.place) if back else (*x.place, *flat)
-    return call((*places, n, h, w, c), (float(add),))
-
-
-def _four(shape: tuple[int, ...]) -> tuple[int, int, int, int]:
-    if len(shape) == 2:
-        return (shape[0], 1, 1, shape[1])
-    if len(shape) != 4:
-        raise TraceError(f"a plan's maps are (N, H, W, C) or (N, C), not {shape}")
-    return (shape[0], shape[1], shape[2], shape[3])

@@ -60,7 +60,7 @@ class Plan:
                 pinned[seed.buffer] = (self._split - 1, last)
         pinned |= dict.fromkeys(low.unshared, (-1, last + 1))
         spans = lifetimes(low.steps, pinned)
-        end, shared = lay_out(spans, low.reserved + rounded(low.scratch_size))
+        end, shared = lay_out(spans, low.constants.reserved + rounded(low.scratch_size))
         self.memory: F32 = jit.aligned(end + 64)
         steps: list[tuple[str, jit.Kernel, Call]] = []
         cleared: set[Buffer] = set()
@@ -76,7 +76,7 @@ class Plan:
         if self._split == len(low.steps):
             self._split_at = len(steps)
         self._steps = steps
-        self.tables = low.tables.array()
+        self.tables = low.constants.tables.array()
         values = low.graph.outputs
         self._outputs = tuple(self._array(m, value) for m, value in zip(outputs, values, strict=True))
         seeds = backward.seeds if backward else []
@@ -109,9 +109,9 @@ class Plan:
     def refresh(self) -> None:
         """Take over the network's present weights. Training plans do so at every forward run."""
         memory, tables = self.memory, self.tables
-        for vector in self._low.vectors.values():
+        for vector in self._low.constants.vectors.values():
             memory[vector.at : vector.at + vector.tensor.size] = vector.tensor.data
-        for pack in self._low.packs:
+        for pack in self._low.constants.packs:
             weights = pack.tensor.data
             pack.kernel(memory, tables, flat_memory(weights), *pack.call)
 
@@ -143,7 +143,7 @@ class Plan:
                 self.step += 1
             pointwise.take_picture(self.memory, self.tables, pictures, self._take, self._scaling)
             self._run(0, self._split_at)
-            for vector in self._low.vectors.values():
+            for vector in self._low.constants.vectors.values():
                 if vector.changes:
                     vector.tensor.data[...] = self.memory[vector.at : vector.at + vector.tensor.size]
         return self._outputs

@@ -28,7 +28,7 @@ else:
 
 
 @serial
-def _block(
+def block(
     F, I, x, x_table, start, end, taps, tap_count, length, w, width, y, y_table, bias, first, last, slope,
     cap, mode, r, r_table,
 ):  # fmt: skip
@@ -87,7 +87,7 @@ def conv(F, I, p, s):
             first = 1 if k == 0 and mode != 3 else 0
             last = 1 if k + size == length else 0
             w0 = weights + k * tap_count * width
-            _block(F, I, x + k, x_table, start, end, taps, tap_count, size, w0, width, y0, y_table, bias + c,
+            block(F, I, x + k, x_table, start, end, taps, tap_count, size, w0, width, y0, y_table, bias + c,
                    first, last, slope, cap, fused, r0, r_table)  # fmt: skip
             k += size
         if silu == 1:

@@ -19,6 +19,15 @@ def padded(channels: int) -> int:
     return -(-channels // LANES) * LANES
 
 
+def spaced(channels: int) -> int:
+    """Numbers from pixel to pixel: whole vectors, and never a multiple of a kilobyte.
+
+    Neighbouring pixels a power of two apart would share a few sets of the first-level cache.
+    """
+    step = padded(channels)
+    return step + LANES if step % 256 == 0 else step
+
+
 @dataclass(eq=False)
 class Buffer:
     """Storage of n pictures of (h, w) pixels, `step` numbers each, framed by `halo` pixels of zeros."""

@@ -44,16 +44,20 @@ def max_pool_gradient(F, I, p, s):
         p[20], p[21], p[22], p[23], p[24], p[25], p[26], p[27], p[28],
     )  # fmt: skip
     blocks = wide // LANES
-    # Windows overlap, so one task owns all windows of its picture and channels.
-    for task in prange(n * blocks):
-        image, c = task // blocks, (task % blocks) * LANES
+    apart = sh >= kh and sw >= kw
+    bands = outs_h if apart else 1
+    # Where windows overlap, one task owns all windows of its picture and channels; else those of a row.
+    for task in prange(n * blocks * bands):
+        image, band, c = task // (blocks * bands), task // blocks % bands, (task % blocks) * LANES
         zero = vsplat(np.float32(0))
+        first = band * sh - ph if band > 0 and apart else 0
+        stop = (band + 1) * sh - ph if band + 1 < bands else height
         if add == 0:
-            for row in range(height):
+            for row in range(max(0, first), min(height, stop)):
                 at = t + image * t_image + row * t_row + c
                 for i in range(width):
                     vstore(F, at + i * t_step, zero)
-        for oy in range(outs_h):
+        for oy in range(band if apart else 0, band + 1 if apart else outs_h):
             top, bottom = max(0, oy * sh - ph), min(height, oy * sh - ph + kh)
             for ox in range(outs_w):
                 left, right = max(0, ox * sw - pw), min(width, ox * sw - pw + kw)

@@ -14,7 +14,7 @@ from .simd import vload, vsplat, vstore
 
 _WIDE = 4 if LANES == 16 else 2
 _BLOCK = _WIDE * LANES
-_PIXELS = 160  # of one slab: its input and gradient rows stay in the L1 cache
+_PIXELS = 64  # of one slab: its input and gradient rows stay in the L1 cache
 _SMALL = 1 << 18  # numbers of a filter that is summed in partial copies
 _PARTIALS = 16
 
@@ -72,24 +72,32 @@ def wgrad(F, I, p, s):
         for task in prange(tap_count * blocks):
             t, o = task // blocks, (task % blocks) * _BLOCK
             used = min(_BLOCK, outs_padded - o)
-            total = scratch + t * length * outs_padded + o
+            total = scratch + (t * outs_padded + o) * length
             for i in range(length):
                 for c in range(0, used, LANES):
-                    vstore(F, total + i * outs_padded + c, zero)
+                    vstore(F, total + i * used + c, zero)
             for slab in range(slabs):
                 image, y = slab // slabs_each, (slab % slabs_each) * rows
                 _slab(
                     F, x + image * x_image + y * x_row + I[taps + t], x_step, x_row,
                     g + image * g_image + y * g_row + o, g_step, g_row, min(rows, height - y), width,
-                    total, outs_padded, length, used,
+                    total, used, length, used,
                 )  # fmt: skip
-    copies = max(partials, 1)
     for i in prange(tap_count * length):
-        for o in range(outs):
-            total = F[scratch + i * outs_padded + o]
-            for q in range(1, copies):
-                total += F[scratch + q * size + i * outs_padded + o]
-            F[dw + i * dw_row + o] = total
+        if partials > 0:
+            for o in range(outs):
+                total = F[scratch + i * outs_padded + o]
+                for q in range(1, partials):
+                    total += F[scratch + q * size + i * outs_padded + o]
+                F[dw + i * dw_row + o] = total
+        else:
+            t, c = i // length, i % length
+            for o in range(outs):
+                block = o // _BLOCK * _BLOCK
+                used = min(_BLOCK, outs_padded - block)
+                F[dw + i * dw_row + o] = F[
+                    scratch + (t * outs_padded + block) * length + c * used + o - block
+                ]
 
 
 @parallel
@@ -119,15 +127,26 @@ def _partials(size: int, slabs: int) -> int:
     return 0 if size > _SMALL else min(slabs, _PARTIALS if size <= _SMALL // 4 else _PARTIALS // 2)
 
 
+def _lines(x: Map) -> tuple[int, int, int, int, int, int]:
+    """Pictures, rows and pixels a row, and the steps between pixels, rows and pictures.
+
+    Pictures of a single pixel, as linear layers have them, count as one row.
+    """
+    n, h, w, _ = x.shape
+    _, step, row, image = x.place
+    return (1, 1, n, image, 0, 0) if h == w == 1 else (n, h, w, step, row, image)
+
+
 def _rows(g: Map) -> int:
-    return min(g.buffer.h, max(1, _PIXELS // g.buffer.w))
+    _, height, width, *_ = _lines(g)
+    return min(height, max(1, _PIXELS // width))
 
 
 def wgrad_scratch(taps: int, length: int, g: Map) -> int:
     """Numbers of scratch memory that `wgrad_call` needs."""
     size = taps * length * padded(g.c)
-    slabs = g.buffer.n * -(-g.buffer.h // _rows(g))
-    return size * max(1, _partials(size, slabs)) + LANES
+    n, height, *_ = _lines(g)
+    return size * max(1, _partials(size, n * -(-height // _rows(g)))) + LANES
 
 
 def wgrad_call(
@@ -150,14 +169,17 @@ def wgrad_call(
         scratch: place of `wgrad_scratch` numbers; gradient: of the (tap, in, out) result, whose rows
             are `columns` numbers apart.
     """
-    origin, step, row, image = x.place
-    outs = padded(g.c)
-    rows = _rows(g)
-    slabs = g.buffer.n * -(-g.buffer.h // rows)
-    partials = _partials(len(taps) * length * outs, slabs)
+    n, height, width, g_step, g_row, g_image = _lines(g)
+    _, x_step, x_row, x_image = x.place
+    x_step, x_row = stride[1] * x_step, stride[0] * x_row
+    if g.buffer.h == g.buffer.w == 1:
+        x_step, x_row, x_image = x_image, 0, 0
+    outs, rows = padded(g.c), _rows(g)
+    partials = _partials(len(taps) * length * outs, n * -(-height // rows))
     return call(
-        (origin, stride[1] * step, stride[0] * row, image, *g.place, *g.shape[:3], tables.add(taps),
-         len(taps), length, g.c, outs, scratch, gradient, columns, rows, partials)
+        (x.origin, x_step, x_row, x_image, g.origin, g_step, g_row, g_image,
+         n, height, width, tables.add(taps), len(taps), length, g.c, outs, scratch, gradient, columns,
+         rows, partials)
     )  # fmt: skip
 
 
