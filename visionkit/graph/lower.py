@@ -188,8 +188,8 @@ class Lowering:
             lambda: conv.conv_call(
                 self.constants.tables, x, y, taps=window_taps(x, kernel, padding, dilation, merged),
                 length=length, weights=weights, bias=bias, x_pixels=window_pixels(x, y, stride),
-                y_pixels=y.offsets(), slope=slope, cap=cap, silu=silu, residual=residual, residual_mode=residual_mode,
-                threads=self.threads,
+                y_pixels=y.offsets(), slope=slope, cap=cap, silu=silu, residual=residual,
+                residual_mode=residual_mode, threads=self.threads,
             ),
             x, y, residual,
         )  # fmt: skip

@@ -115,12 +115,11 @@ def pack(F, I, W, p, s):
                 at = start + t // kw * s_kh + t % kw * s_kw + i * s_i + oc * s_o
             else:
                 at = start + t * s_kh + i // inputs * s_kw + i % inputs * s_i + oc * s_o
-            if s_o == 1:
-                for o in range(used):
-                    F[to + o] = W[at + o]
-            else:
-                for o in range(used):
-                    F[to + o] = W[at + o * s_o]
+            whole = used // LANES * LANES if s_o == 1 else 0
+            for o in range(0, whole, LANES):
+                vstore(F, to + o, vload(W, at + o))
+            for o in range(whole, used):
+                F[to + o] = W[at + o * s_o]
             for o in range(used, width):
                 F[to + o] = 0.0
 

@@ -24,6 +24,10 @@ from numpy.typing import DTypeLike, NDArray
 
 Kernel = Callable[..., Any]
 
+# GNU OpenMP lets idle threads spin for milliseconds. Where other programs want the processor, that costs ten
+# times what it saves; a few microseconds are enough from one kernel to the next. Read when numba starts it.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
 # Contraction and signed zeros only: NaN and infinity keep their meaning (torture N14).
 _FAST = {"contract", "nsz"}
 

@@ -13,7 +13,9 @@ from numba import types
 from numba.extending import intrinsic
 
 from .jit import LANES
-from .simd import I64, data_pointer, fma, index, larger, load, smaller, splat, store
+from .simd import I64, data_pointer, fma, index, larger, load, prefetch, smaller, splat, store
+
+_LINE = 16  # numbers of a cache line
 
 
 def _number(value: int) -> Any:
@@ -134,8 +136,26 @@ def convolution(vectors: int, heights: tuple[int, ...]) -> Any:
             lambda _: [load(builder, out, column) for out in outputs for column in columns],
         )
         taps, length = given.integer("taps"), given.integer("tap_length")
+        weights = builder.gep(memory, [given.integer("w")])
+        # The weights that follow these are needed next: every tile fetches its share of them, so that
+        # they are in the cache by then.
+        size = builder.mul(length, _number(vectors * LANES))
+        behind = builder.gep(weights, [builder.mul(size, given.integer("tap_count"))])
+        pixels_in_all = builder.sub(given.integer("end"), given.integer("p"))
+        share = builder.sdiv(builder.mul(size, _number(heights[0])), pixels_in_all)
+        lines = builder.add(builder.sdiv(share, _number(_LINE)), _number(1))
+        done = builder.sdiv(builder.sub(pixel, given.integer("p")), _number(heights[0]))
+        first_line = builder.mul(builder.mul(done, given.integer("tap_count")), lines)
 
         def one_tap(t: Any, carried: list[Any]) -> list[Any]:
+            here = builder.add(first_line, builder.mul(t, lines))
+
+            def one_line(k: Any, _: list[Any]) -> list[Any]:
+                at = builder.mul(builder.add(here, k), _number(_LINE))
+                prefetch(builder, builder.gep(behind, [at]))
+                return []
+
+            _loop(builder, lines, "ahead", [], one_line)
             shift = entry(builder.add(taps, t))
             sources = [builder.gep(pointer, [shift]) for pointer in inputs]
 
@@ -151,7 +171,6 @@ def convolution(vectors: int, heights: tuple[int, ...]) -> Any:
 
             return _loop(builder, length, "channel", carried, one_channel)
 
-        weights = builder.gep(memory, [given.integer("w")])
         sums = _loop(builder, given.integer("tap_count"), "tap", [*sums, weights], one_tap)[:-1]
         mode, shortcut = given.integer("residual_mode"), pixels("residual", "residual_table")
 

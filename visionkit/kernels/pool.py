@@ -45,6 +45,7 @@ def max_pool_gradient(F, I, p, s):
     )  # fmt: skip
     blocks = wide // LANES
     apart = sh >= kh and sw >= kw
+    tight = sh == kh and sw == kw
     bands = outs_h if apart else 1
     # Where windows overlap, one task owns all windows of its picture and channels; else those of a row.
     for task in prange(n * blocks * bands):
@@ -53,9 +54,11 @@ def max_pool_gradient(F, I, p, s):
         first = band * sh - ph if band > 0 and apart else 0
         stop = (band + 1) * sh - ph if band + 1 < bands else height
         if add == 0:
+            # Windows side by side write every pixel they cover; what lies outside them has no gradient.
+            covered = min(height, outs_h * sh - ph) if tight else 0
             for row in range(max(0, first), min(height, stop)):
                 at = t + image * t_image + row * t_row + c
-                for i in range(width):
+                for i in range(min(width, outs_w * sw - pw) if tight and row < covered else 0, width):
                     vstore(F, at + i * t_step, zero)
         for oy in range(band if apart else 0, band + 1 if apart else outs_h):
             top, bottom = max(0, oy * sh - ph), min(height, oy * sh - ph + kh)
@@ -67,7 +70,8 @@ def max_pool_gradient(F, I, p, s):
                     for j in range(left, right):
                         v = vload(F, x + image * x_image + i * x_row + j * x_step + c)
                         at = t + image * t_image + i * t_row + j * t_step + c
-                        vstore(F, at, vload(F, at) + vwhere_equal(v, best, rest, zero))
+                        d = vwhere_equal(v, best, rest, zero)
+                        vstore(F, at, d if tight and add == 0 else vload(F, at) + d)
                         rest = vwhere_equal(v, best, zero, rest)
 
 

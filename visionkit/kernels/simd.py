@@ -88,6 +88,14 @@ def fma(builder: Any, a: Any, b: Any, c: Any) -> Any:
     return builder.call(llvm_function(builder, "llvm.fmuladd", 3), [a, b, c])
 
 
+def prefetch(builder: Any, pointer: Any) -> None:
+    """Ask for the cache line at `pointer` in the second-level cache; any address will do."""
+    kind = ir.FunctionType(ir.VoidType(), [F32.as_pointer(), I32, I32, I32])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    read, second_level, data = (ir.Constant(I32, value) for value in (0, 2, 1))
+    builder.call(function, [pointer, read, second_level, data])
+
+
 def larger(builder: Any, a: Any, b: Any) -> Any:
     """Lane by lane the larger; b where they do not compare."""
     return builder.select(builder.fcmp_ordered(">", a, b), a, b)
