@@ -349,8 +349,6 @@ class Backward:
 
     def _add(self, node: Node, g: Map) -> None:
         a, b = node.inputs
-        if a is b:
-            raise TraceError(f"{node.scope}: a training plan cannot add a map to itself")
         # Only one of the two may own the map, and only if the other's share was taken out before.
         self._pass_on(a, g, False, node.scope)
         self._pass_on(b, g, True, node.scope)

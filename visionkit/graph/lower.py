@@ -196,7 +196,7 @@ class Lowering:
 
     def winograd(
         self, name: str, x: Map, y: Map, weight: Tensor, strides: tuple[int, int, int, int, int], bias: int,
-        slope: float = 1.0, cap: float = 3e38, silu: bool = False, residual: Map | None = None,
+        slope: float = 1.0, cap: float = np.inf, silu: bool = False, residual: Map | None = None,
         residual_mode: int = 0,
     ) -> None:  # fmt: skip
         """A 3x3 convolution by Winograd; `strides` are the filters' start and (KH, KW, in, out) steps."""
