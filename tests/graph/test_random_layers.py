@@ -10,13 +10,17 @@ import numpy as np
 import pytest
 
 from tests.graph.guarded import Guarded
-from tests.graph.layers import ACTIVATIONS, Layer, Outputs, layers
+from tests.graph.layers import ACTIVATIONS, Layer, Outputs, layers, plain_conv
 from visionkit import functional as F
-from visionkit.graph import compile  # noqa: A004
+from visionkit.graph import Plan, compile  # noqa: A004
+from visionkit.kernels import winograd
+from visionkit.kernels.jit import LANES
+from visionkit.kernels.memory import Map
 from visionkit.ops.norm import updated_statistics
 from visionkit.tensor import Tensor
 
 FORWARD = 2e-6  # of the largest value (torture 3.4)
+WINOGRAD = 1e-5  # its transforms add and subtract numbers ten times as large as the result
 #: Gradients are sums of up to 4 * 17 * 17 products whose terms mostly cancel.
 GRADIENT = 1e-5
 
@@ -32,6 +36,10 @@ def compare(found: np.ndarray, exact: np.ndarray, tolerance: float, what: str, s
     error = float(np.abs(found - exact).max(initial=0.0))
     bound = tolerance * max(float(np.abs(exact).max(initial=0.0)), size)
     assert error <= bound, f"{what}: {error:.2e} exceeds {bound:.2e}"
+
+
+def forward_tolerance(plan: Plan) -> float:
+    return WINOGRAD if any(kernel is winograd.winograd for _, kernel, _ in plan._steps) else FORWARD
 
 
 class Reference:
@@ -99,7 +107,9 @@ def check_training(layer: Layer, seed: int, guard: bool) -> None:
     for tensor, array in zip(given[trained:], before, strict=True):
         tensor.data[...] = array
     for i, (found, wanted) in enumerate(zip(plan.forward(picture), exact.outputs, strict=True)):
-        compare(found, wanted, FORWARD, f"{layer}: output {i} of the training plan", exact.size)
+        compare(
+            found, wanted, forward_tolerance(plan), f"{layer}: output {i} of the training plan", exact.size
+        )
     if layer.momentum is not None:
         running = updated_statistics(x.astype(np.float64), *before, layer.momentum)
         for tensor, wanted, what in zip(given[trained:], running, ("mean", "variance"), strict=True):
@@ -124,7 +134,9 @@ def check_inference(layer: Layer, seed: int, guard: bool) -> None:
         plan = Guarded(plan).watch()
     plan.forward(rng.normal(size=x.shape).astype(np.float32))
     for i, (found, wanted) in enumerate(zip(plan.forward(x), exact.outputs, strict=True)):
-        compare(found, wanted, FORWARD, f"{layer}: output {i} of the inference plan", exact.size)
+        compare(
+            found, wanted, forward_tolerance(plan), f"{layer}: output {i} of the inference plan", exact.size
+        )
 
 
 def check(count: int, seed: int, guard: bool = False) -> None:
@@ -145,3 +157,21 @@ def test_two_thousand_random_layers() -> None:
 
 def test_no_step_leaves_its_memory() -> None:
     check(min(60, int(os.environ.get("VISIONKIT_DIFFERENTIAL", "60"))), seed=8, guard=True)
+
+
+def test_winograd_on_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it would not pay, too: one pixel, cut tiles, several rounds, both directions."""
+    used = []
+
+    def always(y: Map, ins: int, packs: bool) -> bool:
+        fits = ins % LANES == 0 and y.c >= LANES
+        used.append((packs, fits))
+        return fits
+
+    monkeypatch.setattr(winograd, "pays", always)
+    rng = np.random.default_rng(9)
+    for i in range(24):
+        layer = plain_conv(rng)
+        check_training(layer, i, guard=i % 4 == 0)
+        check_inference(layer, i, guard=i % 4 == 0)
+    assert {(True, True), (False, True)} <= set(used)
