@@ -8,12 +8,12 @@ import random
 import numpy as np
 import pytest
 from PIL import Image
-from torture_coco import CASES, OK, Case, document
+
+from tests.datasets.torture_coco import CASES, OK, Case, document
+from visionkit.data import strict_json
 from visionkit.datasets.coco import CocoDataset, repair, write_coco
 from visionkit.datasets.coco_shapes import compressed_counts
 from visionkit.datasets.split import merge, split
-
-from visionkit.data import strict_json
 from visionkit.errors import DataError, FileError, UsageError, VisionKitError
 
 
