@@ -139,3 +139,12 @@ def test_the_watch_sees_what_it_should(rng):
     plan._steps[at] = (name, into_the_halo, arguments)
     with pytest.raises(AssertionError, match="halo"):
         Guarded(plan).watch().forward(x)
+
+
+def test_a_dropout_that_inference_skips_is_still_joined(rng):
+    weight, drop = Tensor(rng.normal(size=(16, 3, 1, 1)).astype(np.float32)), Dropout(0.5, rng=rng)
+    x = rng.standard_normal((1, 4, 5, 3)).astype(np.float32)
+    network = drop.train()
+    plan = compile(lambda x: F.concat([network(F.conv2d(x, weight)), F.conv2d(x, weight)]), x.shape)
+    exact = F.conv2d(Tensor(x), weight).data
+    np.testing.assert_allclose(plan.forward(x)[0], np.concatenate([exact, exact], -1), atol=1e-5)
