@@ -70,7 +70,7 @@ def _facts(
         "boxes": sum(len(record.boxes) for record in dataset.records) if dataset else None,
         "counts": problems.counts(),
         "problems": [asdict(problem) for problem in problems],
-        "oracle": {**oracle.scores.to_dict(), "lost": oracle.lost} if oracle else None,
+        "oracle": {**oracle.scores.to_dict(), "lost": oracle.lost, "extra": oracle.extra} if oracle else None,
     }
 
 

@@ -1,4 +1,4 @@
-"""A detector from data to predictions: description, ceiling, training, fine-tuning, files."""
+"""A detector from data to predictions: description, training, fine-tuning, files."""
 
 import json
 from dataclasses import replace
@@ -7,12 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from visionkit.data.dataset import DetectionDataset, Record
-from visionkit.data.problems import Problems
+from tests.engine.made_up import boxes_dataset
 from visionkit.datasets.shapes import ShapesDataset
 from visionkit.engine.detector import DataSettings, detector_trainer, fitted_anchors, for_data
 from visionkit.engine.info import DetectorInfo
-from visionkit.engine.oracle import ceiling, gate
 from visionkit.engine.predictor import Predictor
 from visionkit.engine.settings import Settings
 from visionkit.engine.transfer import transfer
@@ -47,12 +45,6 @@ def trained(shapes, info, tmp_path_factory):
 def trainer(shapes, info, folder, epochs=2, **data):
     network = zoo.card("yolo-nano").network(3)
     return detector_trainer(network, info, *shapes, folder, Settings(epochs), DataSettings(batch=4, **data))
-
-
-def boxes_dataset(rows, size=(320, 320), names=("a", "b")):
-    """A data set without pictures: one record per list of (xyxy, class, crowd)."""
-    records = [Record.of(i + 1, f"{i}.png", None, size, row) for i, row in enumerate(rows)]
-    return DetectionDataset(names, range(1, len(names) + 1), records, Problems("made up"))
 
 
 # The description
@@ -105,43 +97,6 @@ def test_fitted_anchors_are_the_sizes_of_the_boxes():
     rows[0].append(((0, 0, 300, 300), 0, True))  # a crowd counts for nothing
     anchors = fitted_anchors(boxes_dataset(rows, (640, 640), ("a",)), (320, 320), 3, 1)
     assert anchors == (((5, 10),), ((20, 15),), ((45, 45),))
-
-
-# The ceiling
-
-
-def test_ceiling_is_one_for_well_separated_boxes():
-    data = boxes_dataset([[((20, 20, 80, 90), 0, False), ((150, 160, 250, 300), 1, False)]] * 3)
-    judged = zoo.card("yolo-nano").info(("a", "b"))
-    found = ceiling(data, judged)
-    assert found.scores["AP"] == pytest.approx(1)
-    assert found.lost == {}
-    assert gate(data, judged) == []
-
-
-def test_ceiling_counts_every_cause():
-    judged = replace(zoo.card("yolo-nano").info(("a", "b")), assignment="v3")
-    merged = [((100, 100, 140, 180), 0, False), ((100, 100, 140, 180.5), 1, False)]
-    small = [((10, 10, 12, 40), 0, False)]
-    suppressed = [((42, 50, 142, 150), 1, False), ((51, 50, 151, 150), 1, False)]
-    crowd = [((0, 0, 100, 100), 0, True)]
-    data = boxes_dataset([merged, small, suppressed + crowd])
-    found = ceiling(data, judged)
-    assert found.boxes == 5
-    assert found.lost["a"] == {"merged": 1, "small": 1}
-    assert found.lost["b"] == {"suppressed": 1}
-    text = found.explain()
-    assert "share cell and anchor" in text
-    assert "side below" in text
-
-
-def test_gate_refuses_what_cannot_succeed():
-    judged = zoo.card("yolo-nano").info(("a", "b"))
-    tiny = boxes_dataset([[((10, 10, 12, 12), 0, False)]] * 4)
-    with pytest.raises(DataError, match="side below the codec's minimum"):
-        gate(tiny, judged)
-    with pytest.raises(DataError, match="no boxes"):
-        gate(boxes_dataset([[], []]), judged)
 
 
 # Training

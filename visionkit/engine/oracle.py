@@ -30,6 +30,11 @@ _CAUSES = {
     "suppressed": "overlap a box of their class so much that suppression removes them",
     "distorted": "have a shape that the anchors cannot reach",
 }
+_EXTRAS = {
+    "repeated": "repeat a box that is found already",
+    "misnamed": "lie on a box of another class",
+    "stray": "lie where no box is, as the anchors cannot reach its shape",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +45,14 @@ class Ceiling:
         scores: of the decoded ground truth.
         lost: boxes lost, by class name and cause: small, unassigned, merged, suppressed, distorted.
         boxes: boxes to find.
+        extra: detections beyond the ground truth, by cause: repeated, misnamed, stray. A codec without
+            faults makes none but strays; they cost precision although every box is found.
     """
 
     scores: Scores
     lost: dict[str, dict[str, int]]
     boxes: int
+    extra: dict[str, int]
 
     @property
     def AP50(self) -> float:
@@ -61,6 +69,9 @@ class Ceiling:
         if causes:
             listed = "; ".join(f"{n} {_CAUSES[cause]}" for cause, n in causes.most_common())
             text += f"; of {self.boxes} boxes {causes.total()} cannot be found: {listed}"
+        if self.extra:
+            listed = "; ".join(f"{n} {_EXTRAS[cause]}" for cause, n in self.extra.items())
+            text += f"; {sum(self.extra.values())} detections beyond the ground truth: {listed}"
         low = [c for c in self.scores.classes if c.AP50 is not None and c.AP50 < DOUBTFUL]
         if low and len(self.scores.classes) > 1:
             text += "; low classes: " + ", ".join(f"{c.name} {100 * (c.AP50 or 0):.0f} %" for c in low[:10])
@@ -86,6 +97,7 @@ def ceiling(
     records = dataset.records[:most]
     entries: list[dict[str, Any]] = []
     lost: dict[str, dict[str, int]] = {}
+    extra: Counter[str] = Counter()
     total = 0
     for start in range(0, len(records), _BATCH):
         part = records[start : start + _BATCH]
@@ -112,8 +124,9 @@ def ceiling(
             for class_id, cause in causes:
                 counts = lost.setdefault(dataset.names[class_id], {})
                 counts[cause] = counts.get(cause, 0) + 1
+            extra.update(_extras(boxes[k][taught], record.class_id[taught], found[k]))
     scores = evaluate(dataset.to_coco(), entries, image_ids=[record.image_id for record in records])
-    return Ceiling(scores, lost, total)
+    return Ceiling(scores, lost, total, dict(extra.most_common()))
 
 
 def gate(
@@ -163,8 +176,8 @@ def _causes(
     """(class, cause) of each box without a detection of its own."""
     owner = dict(places)  # the last box has a shared place
     lost = []
-    kept = _covered(boxes, class_id, found)
-    there = _covered(boxes, class_id, unsuppressed)
+    kept, _ = _matched(boxes, class_id, found)
+    there, _ = _matched(boxes, class_id, unsuppressed)
     for k in np.flatnonzero(~kept):
         own = [place for place, box in places if np.array_equal(box, boxes[k])]
         if (boxes[k, 2:] - boxes[k, :2]).min() < min_side:
@@ -179,12 +192,24 @@ def _causes(
     return lost
 
 
-def _covered(boxes: NDArray[np.float32], class_id: NDArray[np.int64], found: Detections) -> NDArray[np.bool_]:
-    """Which boxes have a detection of their own, of their class and with IoU >= .5: best pairs first."""
+def _extras(boxes: NDArray[np.float32], class_id: NDArray[np.int64], found: Detections) -> list[str]:
+    """The cause of each detection that no box needs."""
+    _, needed = _matched(boxes, class_id, found)
+    extra = found[~needed]
+    near = iou_matrix(boxes, extra.xyxy) >= 0.5
+    same = near & (class_id[:, None] == extra.class_id[None])
+    causes = np.where(same.any(axis=0), "repeated", np.where(near.any(axis=0), "misnamed", "stray"))
+    return [str(cause) for cause in causes]
+
+
+def _matched(
+    boxes: NDArray[np.float32], class_id: NDArray[np.int64], found: Detections
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which boxes and which detections have a partner of the same class, IoU >= .5: best pairs first."""
     covered, used = np.zeros(len(boxes), bool), np.zeros(len(found), bool)
     overlap = iou_matrix(boxes, found.xyxy) * (class_id[:, None] == found.class_id[None])
     pairs = np.argwhere(overlap >= 0.5)
     for box, detection in pairs[np.argsort(-overlap[tuple(pairs.T)], kind="stable")]:
         if not covered[box] and not used[detection]:
             covered[box] = used[detection] = True
-    return covered
+    return covered, used
