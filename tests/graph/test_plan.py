@@ -265,6 +265,17 @@ def test_wrong_input_is_refused(rng):
         plan.backward((np.zeros((1, 7, 5, 5), np.float32),))
 
 
+def test_each_backward_run_needs_a_forward_run(rng):
+    plan = compile(Conv2d(3, 5, 3, rng=rng), (1, 9, 7, 3), training=True)
+    gradient = (np.ones((1, 7, 5, 5), np.float32),)
+    with pytest.raises(UsageError, match="forward"):
+        plan.backward(gradient)
+    plan.forward(np.zeros((1, 9, 7, 3), np.float32))
+    plan.backward(gradient)
+    with pytest.raises(UsageError, match="forward"):
+        plan.backward(gradient)
+
+
 def test_what_a_plan_cannot_run_is_named():
     with pytest.raises(TraceError, match="'exp'"):
         compile(lambda x: x.exp(), (1, 4, 4, 3))

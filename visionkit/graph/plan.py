@@ -40,6 +40,7 @@ class Plan:
         self.training = backward is not None
         self.step = 0
         self._low, self._backward = lowering, backward
+        self._fresh = False  # whether what backward needs is there
         self._scaling = np.array((mean, scale), np.float32)
         self._seeds: list[F32 | None] = []
         self._split = len(lowering.steps)
@@ -146,6 +147,7 @@ class Plan:
             for vector in self._low.constants.vectors.values():
                 if vector.changes:
                     vector.tensor.data[...] = self.memory[vector.at : vector.at + vector.tensor.size]
+        self._fresh = True
         return self._outputs
 
     def backward(self, gradients: tuple[NDArray[Any], ...]) -> None:
@@ -154,11 +156,19 @@ class Plan:
         Args:
             gradients: of a loss with respect to each map of `forward`, of the maps' shapes. The
                 parameters' gradients are overwritten, not added to.
+
+        Raises:
+            UsageError: the plan was made for inference, or `forward` has not run since the last call:
+                what it kept has been used up.
+            ShapeError: a gradient's shape is not its map's.
         """
         if self._backward is None:
             raise UsageError("this plan runs forward only", remedy="compile(..., training=True)")
+        if not self._fresh:
+            raise UsageError("backward needs a forward run of its own", remedy="call forward first")
         if len(gradients) != len(self._seeds):
             raise ShapeError(f"gradients: expected {len(self._seeds)}, one per map, got {len(gradients)}")
+        self._fresh = False
         with _running:
             for seed, gradient in zip(self._seeds, gradients, strict=True):
                 if seed is not None:
