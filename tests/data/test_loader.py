@@ -5,11 +5,11 @@ import threading
 import numpy as np
 import pytest
 from PIL import Image
-from visionkit.datasets.coco import CocoDataset, write_coco
-from visionkit.datasets.shapes import ShapesDataset
 
 from visionkit.data.loader import Loader, random_key
 from visionkit.data.transforms import Augment
+from visionkit.datasets.coco import CocoDataset, write_coco
+from visionkit.datasets.shapes import ShapesDataset
 from visionkit.errors import DataError, UsageError
 
 SHAPES = ShapesDataset(23, (48, 64))

@@ -7,6 +7,7 @@ import struct
 import numpy as np
 import pytest
 from PIL import Image
+
 from visionkit.datasets.coco import CocoDataset, write_coco
 from visionkit.datasets.convert import convert
 from visionkit.datasets.folder import open_folder
@@ -15,7 +16,6 @@ from visionkit.datasets.shapes import ShapesDataset
 from visionkit.datasets.stats import statistics, table
 from visionkit.datasets.voc import VocDataset
 from visionkit.datasets.yolo_txt import YoloDataset, read_names
-
 from visionkit.errors import DataError, FileError, UnknownNameError, UsageError
 
 DATA = os.environ.get("VISIONKIT_TEST_DATA", "")

@@ -21,7 +21,6 @@ from .settings import Settings
 from .trainer import Trainer
 from .validation import DetectionValidation
 
-
 #: Weights of the loss that trained well with each assignment: where fewer places are positive, the mean
 #: over all places wants a higher weight of the objectness.
 LOSS_WEIGHTS = {
