@@ -60,8 +60,7 @@ def test_every_import_is_a_declared_dependency():
         roots = {name.split(".")[0] for name in imports(text, module)}
         used |= roots - sys.stdlib_module_names - {"visionkit"}
     declared = {re.split(r"[<>=\[]", line)[0] for line in PROJECT["project"]["dependencies"]}
-    # safetensors: the reference that the project's own reader and writer are tested against
-    assert {distributions.get(name, name) for name in used} == declared - {"safetensors"}
+    assert {distributions.get(name, name) for name in used} == declared
 
 
 def test_a_wheel_holds_one_top_level_name(tmp_path):

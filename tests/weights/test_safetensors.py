@@ -112,6 +112,19 @@ def test_damaged_files_are_refused(tmp_path, name):
     assert caught.value.exit_code == 4
 
 
+def test_what_the_library_refuses_is_a_weights_error(tmp_path, monkeypatch):
+    """No file is known that our check passes and the library does not; another version may know one."""
+
+    def refuse(data):
+        raise safetensors.SafetensorError("no")
+
+    (tmp_path / "w").write_bytes(packed({"a": entry()}, F))
+    assert own.read(tmp_path / "w")[0]["a"].tolist() == [1, 2]
+    monkeypatch.setattr(own, "load", refuse)
+    with pytest.raises(WeightsError, match="damaged: no"):
+        own.read(tmp_path / "w")
+
+
 def test_messages_name_tensor_and_place(tmp_path):
     for name, text in (("nan", "tensor 'a'[1]"), ("duplicate", "'a' occurs twice"), ("bf16", "BF16")):
         (tmp_path / "w").write_bytes(BAD[name])

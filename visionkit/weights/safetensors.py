@@ -1,8 +1,9 @@
 """The safetensors format: eight bytes of header length, a JSON header, then the arrays without gaps.
 
-Own reader and writer, because the library accepts what its own description forbids (duplicate names, a
-header with a leading space), says nothing about NaN, and writes metadata in random order, while the same
-training must give the same file to the last bit (torture 1.3, W10).
+The safetensors library reads the arrays, after a check of our own: it accepts what the format's description
+forbids (duplicate names, a header with a leading space), says nothing about NaN and does not name the place.
+The writer is our own: the library writes metadata in random order and arrays that are not contiguous
+wrongly, while the same training must give the same file to the last bit (torture 1.3, W10).
 """
 
 import json
@@ -12,6 +13,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load
 
 from ..errors import WeightsError
 from .files import StrPath, atomic_write, read_bytes
@@ -48,23 +51,26 @@ def read(path: StrPath, *, allow_nonfinite: bool = False) -> tuple[Tensors, dict
         ((*_span(name, entry, len(data) - start, path), name) for name, entry in header.items()),
         key=lambda span: span[0],
     )
-    tensors: Tensors = {}
     end = 0
-    for first, last, dtype, shape, name in spans:
+    for first, last, name in spans:
         if first != end:
             problem = "overlaps the one before" if first < end else "leaves a gap before it"
             raise WeightsError(f"the tensor {problem}", file=path, place=f"tensor {name!r}", value=first)
         end = last
-        tensors[name] = np.frombuffer(data[start + first : start + last], dtype).reshape(shape).copy()
     if end != len(data) - start:
         raise WeightsError(
             f"{len(data) - start - end:,} bytes follow the last tensor",
             file=path,
             place=f"byte {start + end}",
         )
+    try:
+        loaded = load(data)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise WeightsError(f"damaged: {error}", file=path) from None
+    tensors = {name: loaded[name] for name in header}
     if not allow_nonfinite:
         _refuse_nonfinite(tensors, path)
-    return {name: tensors[name] for name in header}, metadata
+    return tensors, metadata
 
 
 def read_metadata(path: StrPath) -> dict[str, str]:
@@ -168,8 +174,8 @@ def _check_name(name: str, path: StrPath) -> None:
         )
 
 
-def _span(name: str, entry: Any, room: int, path: StrPath) -> tuple[int, int, np.dtype[Any], tuple[int, ...]]:
-    """First byte, last byte, dtype and shape of a tensor, all checked against each other."""
+def _span(name: str, entry: Any, room: int, path: StrPath) -> tuple[int, int]:
+    """Where a tensor's bytes begin and end, checked against its dtype and shape."""
     _check_name(name, path)
     place = f"tensor {name!r}"
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
@@ -181,7 +187,6 @@ def _span(name: str, entry: Any, room: int, path: StrPath) -> tuple[int, int, np
         raise WeightsError(
             "unsupported dtype", file=path, place=place, value=entry["dtype"], remedy="convert it to float32"
         )
-    dtype = np.dtype(_DTYPES[entry["dtype"]])
     for numbers, what in ((shape, "shape"), (offsets, "data_offsets")):
         if not isinstance(numbers, list) or not all(type(n) is int and 0 <= n < 2**53 for n in numbers):
             raise WeightsError(
@@ -195,7 +200,7 @@ def _span(name: str, entry: Any, room: int, path: StrPath) -> tuple[int, int, np
         raise WeightsError(
             f"data_offsets must be two rising numbers up to {room}", file=path, place=place, value=offsets
         )
-    needed = dtype.itemsize
+    needed = np.dtype(_DTYPES[entry["dtype"]]).itemsize
     for size in shape:  # Python integers: no overflow
         needed *= size
     if needed != offsets[1] - offsets[0]:
@@ -203,7 +208,7 @@ def _span(name: str, entry: Any, room: int, path: StrPath) -> tuple[int, int, np
             f"shape {shape} of {entry['dtype']} needs {needed:,} bytes, data_offsets hold "
             f"{offsets[1] - offsets[0]:,}", file=path, place=place,
         )  # fmt: skip
-    return offsets[0], offsets[1], dtype, tuple(shape)
+    return offsets[0], offsets[1]
 
 
 def _refuse_nonfinite(tensors: Mapping[str, NDArray[Any]], path: StrPath) -> None:
