@@ -43,6 +43,15 @@ def test_interrupted_at_any_step_and_resumed(tmp_path, whole, step, number):
     assert tiny.digest(tmp_path) == whole
 
 
+def test_dropout_repeats_itself_when_resumed(tmp_path):
+    """What is dropped follows from the step, in a run that goes on as in one that nobody disturbed."""
+    tiny.trainer(tmp_path / "whole", net=tiny.Dropped).fit()
+    with pytest.raises(Interrupted):
+        tiny.trainer(tmp_path / "cut", net=tiny.Dropped, progress=StopAt(7)).fit()
+    tiny.trainer(tmp_path / "cut", net=tiny.Dropped).fit(resume=True)
+    assert tiny.digest(tmp_path / "cut") == tiny.digest(tmp_path / "whole")
+
+
 def test_interrupted_during_evaluation(tmp_path, whole):
     run = tiny.trainer(tmp_path)
     plain = run.validation

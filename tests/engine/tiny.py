@@ -33,6 +33,15 @@ class Net(nn.Module):
         return self.last(self.act(self.norm(self.first(x))))
 
 
+class Dropped(Net):
+    def __init__(self, seed=0):
+        super().__init__(seed)
+        self.drop = nn.Dropout(0.25, rng=np.random.default_rng(seed))
+
+    def forward(self, x):
+        return self.last(self.drop(self.act(self.norm(self.first(x)))))
+
+
 @dataclass
 class Picture:
     images: np.ndarray
@@ -78,9 +87,11 @@ def validation(network):
     return {"AP": float(1 / (1 + np.abs(weights).sum())), "AP50": None}
 
 
-def trainer(folder, epochs=4, slow=0.0, nan=None, criterion=None, lr=1e-2, progress=None, **settings):
+def trainer(
+    folder, epochs=4, slow=0.0, nan=None, criterion=None, lr=1e-2, progress=None, net=Net, **settings
+):
     return Trainer(
-        Net(),
+        net(),
         criterion or Fast(),
         Source(slow, nan),
         folder,

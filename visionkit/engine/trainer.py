@@ -229,6 +229,7 @@ class Trainer:
     def _step(self, batch: Any, last: bool) -> Losses:
         """One optimiser step; returns the losses."""
         plan = self._plan(batch.images.shape)
+        plan.step = self._at.step  # dropout depends on the run's step, not on how often this plan ran
         with np.errstate(all="ignore"):  # what is not finite is looked for below
             losses, gradients = value_and_gradients(self.criterion, plan.forward(batch.images), batch)
         if not all(map(math.isfinite, losses.values())):
