@@ -118,6 +118,7 @@ def _train(parser: Parser) -> None:
     how.add_argument("--assignment", choices=ASSIGNMENTS, help="which cells learn a box")
     how.add_argument("--augment", choices=("default", "cells"), help="cells: both flips, gentler scales")
     how.add_argument("--seed", type=whole(0, 2**63 - 1), metavar="N")
+    how.add_argument("--no-train-ap", action="store_true", help="do not score a part of the training data")
     _threads(parser)
     parser.add_argument("--out", type=text, metavar="DIR", help="the run folder")
     parser.add_argument("--resume", type=text, metavar="RUNDIR", help="go on with a run that was stopped")

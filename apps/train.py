@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _PATHS = ("train_json", "train_images", "val_json", "val_images", "train", "val")
 _KEPT = (*_PATHS, "model", "weights", "freeze", "size", "epochs", "batch", "lr", "assignment", "augment",
-         "seed", "skip_bad")  # fmt: skip
+         "seed", "skip_bad", "no_train_ap")  # fmt: skip
 _EPOCHS, _BATCH = 100, 16
 
 
@@ -75,6 +75,7 @@ def _fit(
         ),
         progress=progress,
         config={"arguments": _arguments(args)},
+        train_ap=not args.no_train_ap,
     )
     progress.message(f"{info.architecture} at {info.input_size[0]}x{info.input_size[1]}, {len(train)} images")
     done = trainer.fit(resume=bool(args.resume), override=args.override, strict=args.strict_resume)

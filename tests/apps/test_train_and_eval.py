@@ -41,6 +41,7 @@ def test_a_run_ends_in_weights_that_detect_and_score(visionkit, trained, shapes)
     } <= names
     rows = list(csv.DictReader((trained / "metrics.csv").read_text().splitlines()))
     assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert all(0 <= float(row[name]) <= 1 for row in rows for name in ("train/AP", "train/AP50"))
     val = ("--json-annotations", shapes / "val" / "val.json", "--images", shapes / "val" / "images")
     ran = visionkit("eval", "--weights", trained / "last.safetensors", *val, "--json")
     assert ran.code == 0
@@ -62,6 +63,20 @@ def test_a_finished_run_resumes_to_the_same(visionkit, trained, flags):
     assert again.code == 2
     assert "holds a run already" in again.err
     assert visionkit("train", "--resume", trained, "--out", trained).code == 2
+
+
+def test_training_scores_can_be_left_out(visionkit, flags, trained, tmp_path):
+    """One column fewer and not one bit of the weights."""
+    words = ("--size", "64", "--epochs", "2", "--batch", "8", "--no-train-ap")
+    assert visionkit("train", *flags, *words, "--out", tmp_path / "bare").code == 0
+    full, bare = (
+        list(csv.DictReader((folder / "metrics.csv").read_text().splitlines()))
+        for folder in (trained, tmp_path / "bare")
+    )
+    assert set(full[0]) - set(bare[0]) == {"train/AP", "train/AP50"}
+    assert [{k: v for k, v in row.items() if not k.startswith("train/")} for row in full] == bare
+    assert visionkit("train", "--resume", tmp_path / "bare").code == 0
+    assert visionkit("train", "--resume", trained, "--no-train-ap").code == 2
 
 
 def test_the_configuration_is_written_down(trained, shapes):

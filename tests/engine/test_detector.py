@@ -14,7 +14,7 @@ from visionkit.engine.info import DetectorInfo
 from visionkit.engine.predictor import Predictor
 from visionkit.engine.settings import Settings
 from visionkit.engine.transfer import transfer
-from visionkit.engine.validation import DetectionValidation, inference_mode
+from visionkit.engine.validation import DetectionValidation, ValidationAndTraining, inference_mode
 from visionkit.errors import DataError, FileError, ShapeError, UnknownNameError, UsageError, WeightsError
 from visionkit.kernels import jit
 from visionkit.models import zoo
@@ -194,6 +194,41 @@ def test_validation_maps_back_boxes_and_classes(shapes):
     assert not network.backbone.training
     with pytest.raises(DataError, match="no class"):
         DetectionValidation(shapes[1], replace(info, names=("a", "b", "c", "d")))
+
+
+def test_training_pictures_are_scored_beside_the_validation(shapes, info):
+    """Perfect answers about the part of the training data; untrained ones about the validation."""
+    plain = DetectionValidation(shapes[1], info, batch=2)
+    network = zoo.card("yolo-nano").network(3)
+    both = ValidationAndTraining(plain, shapes[0])
+    chosen = [0, 1, 3, 4, 6]  # 5 of 8, evenly
+    assert both.training.dataset.image_ids == tuple(shapes[0].image_ids[k] for k in chosen)
+    both.training.codec = Answer(both.training.dataset, info)
+    scores = both(network)
+    assert scores["train/AP"] == scores["train/AP50"] == pytest.approx(1)
+    assert {k: v for k, v in scores.items() if not k.startswith("train/")} == plain(network)
+    assert len(shapes[0]) == 8
+
+
+def test_training_pictures_that_cannot_be_read_are_not_scored(shapes, info, monkeypatch):
+    network, part = zoo.card("yolo-nano").network(3), shapes[0].part(range(4))
+    whole = DetectionValidation(part.part([0, 1, 3]), info).scores(network)
+    read = ShapesDataset._picture
+
+    def damaged(self, record):
+        if record.image_id == part.image_ids[2]:
+            raise DataError("damaged", file=record.file)
+        return read(self, record)
+
+    monkeypatch.setattr(ShapesDataset, "_picture", damaged)
+    left = DetectionValidation(part, info, skip_bad=True)
+    for _ in range(2):  # the second time from memory
+        found = left.scores(network)
+        assert found.values == whole.values
+        assert (found.images, found.boxes) == (whole.images, whole.boxes)
+        assert "cannot be read: 1" in found.notes[-1]
+    with pytest.raises(DataError, match="damaged"):
+        DetectionValidation(part, info).scores(network)
 
 
 def test_validation_agrees_with_the_predictor(trained, shapes):

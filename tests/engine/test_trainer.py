@@ -27,12 +27,8 @@ def test_run_folder_holds_what_it_should(tmp_path, whole):
     assert float(rows[-1]["loss/squared"]) < float(rows[0]["loss/squared"])
     assert summary.best == max(float(row["AP"]) for row in rows)
     assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["step-10", "step-15", "step-20"]
-    assert sorted(p.name for p in (tmp_path / "plots").iterdir()) == [
-        "ap.png",
-        "loss.png",
-        "lr.png",
-        "updates.png",
-    ]
+    plots = sorted(path.stem for path in (tmp_path / "plots").iterdir())
+    assert plots == ["ap", "loss", "lr", "updates"]
     assert not (tmp_path / "run.lock").exists()
     events = [json.loads(line)["event"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert events == ["start"] + 4 * ["epoch"] + ["done"]

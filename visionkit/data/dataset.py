@@ -2,10 +2,11 @@
 
 import hashlib
 from abc import ABC
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,6 +100,12 @@ class DetectionDataset(ABC):  # noqa: B024  complete for sets of files; in-memor
         boxes = np.clip(record.boxes, 0, np.array([width, height, width, height], np.float32))
         name = str(record.path or record.file)
         return Sample(self._picture(record), boxes, record.class_id, record.crowd, record.image_id, name)
+
+    def part(self, indices: Iterable[int]) -> Self:
+        """The same set with these pictures only."""
+        chosen = copy(self)
+        chosen.records = tuple(self.records[index] for index in indices)
+        return chosen
 
     def _picture(self, record: Record) -> NDArray[np.uint8]:
         if record.path is None:

@@ -19,7 +19,7 @@ from .oracle import gate
 from .progress import Progress, Silent
 from .settings import Settings
 from .trainer import Trainer
-from .validation import DetectionValidation
+from .validation import DetectionValidation, ValidationAndTraining
 
 #: Weights of the loss that trained well with each assignment: where fewer places are positive, the mean
 #: over all places wants a higher weight of the objectness.
@@ -64,6 +64,7 @@ def detector_trainer(
     progress: Progress | None = None,
     config: Mapping[str, Mapping[str, Any]] | None = None,
     check: bool = True,
+    train_ap: bool = True,
 ) -> Trainer:
     """A trainer for a detector; call `fit`.
 
@@ -77,6 +78,7 @@ def detector_trainer(
         progress: who is told how it goes.
         config: further sections of config.toml.
         check: first measure the ceiling of the scores, and refuse what cannot succeed.
+        train_ap: score a part of the training data too, as `train/AP` and `train/AP50`.
 
     Raises:
         DataError: the classes differ, there are no boxes, or the ceiling is too low; the message says why.
@@ -108,7 +110,9 @@ def detector_trainer(
             "augment": repr(data.augment),
             "skip_bad": data.skip_bad,
         },
+        "train_ap": train_ap,
     }
+    scoring = DetectionValidation(validation, info)
 
     def metadata(summary: dict[str, Any]) -> dict[str, str]:
         return info.to_metadata({k: v for k, v in summary.items() if k != "detector"})
@@ -119,7 +123,7 @@ def detector_trainer(
         loader,
         folder,
         settings,
-        validation=DetectionValidation(validation, info),
+        validation=(ValidationAndTraining(scoring, train, skip_bad=data.skip_bad) if train_ap else scoring),
         mean=info.mean,
         scale=info.scale,
         metadata=metadata,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data.dataset import DetectionDataset
-from ..errors import DataError
+from ..errors import DataError, VisionKitError
 from ..graph import compile as compile_network
 from ..nn import Module
 from ..vision.letterbox import Letterbox
@@ -18,6 +18,8 @@ from .evaluator import Scores, evaluate, match_classes
 from .info import DetectorInfo
 
 _CACHE_BYTES = 1_000_000_000
+#: Training pictures that are scored at most.
+_MOST_TRAINING = 200
 
 
 @contextmanager
@@ -40,7 +42,7 @@ class DetectionValidation:
         info: the detector's description.
         batch: pictures at a time.
         confidence, iou, max_detections: of the decoding. COCO's rules reward long lists, hence .005 and 100.
-        most: score the first so many pictures only; None scores all.
+        skip_bad: leave out pictures that cannot be read, and note it, instead of stopping.
         cache: keep the letterboxed pictures in memory if they fit (1 GB).
 
     Raises:
@@ -56,13 +58,15 @@ class DetectionValidation:
         confidence: float = 0.005,
         iou: float = 0.6,
         max_detections: int = 100,
-        most: int | None = None,
+        skip_bad: bool = False,
         cache: bool = True,
     ) -> None:
         self.dataset, self.info, self.codec = dataset, info, info.codec()
         self.confidence, self.iou, self.max_detections = confidence, iou, max_detections
-        self.count = min(len(dataset), most or len(dataset))
+        self.count = len(dataset)
         self.batch = min(batch, self.count)
+        self.skip_bad = skip_bad
+        self._failed: set[int] = set()
         self.ground_truth = dataset.to_coco()
         self.category_ids = match_classes(info.names, self.ground_truth["categories"])
         if all(number is None for number in self.category_ids):
@@ -88,7 +92,11 @@ class DetectionValidation:
             progress: told (pictures done, pictures in all) after each batch.
         """
         entries = self.detect(network, progress)
-        scores = evaluate(self.ground_truth, entries, image_ids=self.dataset.image_ids[: self.count])
+        ids = [number for index, number in enumerate(self.dataset.image_ids) if index not in self._failed]
+        scores = evaluate(self.ground_truth, entries, image_ids=ids)
+        if self._failed:
+            note = f"pictures left out because they cannot be read: {len(self._failed)}"
+            scores = replace(scores, notes=(*scores.notes, note))
         unknown = [
             name for name, number in zip(self.info.names, self.category_ids, strict=True) if number is None
         ]
@@ -108,23 +116,33 @@ class DetectionValidation:
         entries: list[dict[str, Any]] = []
         for start in range(0, self.count, self.batch):
             indices = range(start, min(start + self.batch, self.count))
-            boxes = []
-            for row, index in enumerate(indices):
-                pictures[row], letterbox = self._picture(index)
-                boxes.append(letterbox)
+            placed: list[tuple[int, Letterbox]] = []
+            for index in indices:
+                if entry := self._picture(index):
+                    pictures[len(placed)], letterbox = entry
+                    placed.append((index, letterbox))
             found = self.codec.decode(
                 plan.forward(pictures), self.confidence, self.iou, self.max_detections, all_classes=True
             )
-            for index, letterbox, one in zip(indices, boxes, found, strict=False):
+            for (index, letterbox), one in zip(placed, found, strict=False):
                 entries += self._entries(index, letterbox, one)
             if progress:
                 progress(start + len(indices), self.count)
         return entries
 
-    def _picture(self, index: int) -> tuple[NDArray[np.uint8], Letterbox]:
+    def _picture(self, index: int) -> tuple[NDArray[np.uint8], Letterbox] | None:
+        """The letterboxed picture; None where it cannot be read."""
         if self._cached is not None and index in self._cached:
             return self._cached[index]
-        image = self.dataset[index].image
+        if index in self._failed:
+            return None
+        try:
+            image = self.dataset[index].image
+        except VisionKitError:
+            if not self.skip_bad:
+                raise
+            self._failed.add(index)
+            return None
         letterbox = Letterbox(image.shape[:2], self.info.input_size)
         entry = letterbox.apply(image), letterbox
         if self._cached is not None:
@@ -137,3 +155,29 @@ class DetectionValidation:
         found = found[known[found.class_id]]
         ids = [-1 if number is None else number for number in self.category_ids]
         return replace(found, xyxy=letterbox.undo(found.xyxy)).to_coco(self.dataset.image_ids[index], ids)
+
+
+class ValidationAndTraining:
+    """A trainer's `validation` that scores a part of the training data too, as it is, not augmented.
+
+    The two together tell under-fitting, where both are low, from over-fitting, where they part. The part
+    is spread evenly over the training data: as many pictures as the validation has, 200 at most.
+
+    Args:
+        validation: of the data that the network does not learn from.
+        train: the data that it learns from.
+        skip_bad: leave out training pictures that cannot be read.
+    """
+
+    def __init__(
+        self, validation: DetectionValidation, train: DetectionDataset, *, skip_bad: bool = False
+    ) -> None:
+        self.validation = validation
+        count = min(len(train), len(validation.dataset), _MOST_TRAINING)
+        part = train.part(index * len(train) // count for index in range(count))
+        self.training = DetectionValidation(part, validation.info, batch=validation.batch, skip_bad=skip_bad)
+
+    def __call__(self, network: Module) -> dict[str, float | None]:
+        """The twelve numbers of the validation by name, and `train/AP` and `train/AP50`."""
+        scores, seen = self.validation(network), self.training(network)
+        return scores | {f"train/{name}": seen[name] for name in ("AP", "AP50")}
