@@ -50,7 +50,7 @@ def describe(
 
     A new network gets anchors made from the data, if it has enough different boxes; weights keep theirs.
     """
-    from visionkit.engine.detector import for_data, with_assignment
+    from visionkit.engine.detector import for_data
     from visionkit.models.zoo import card, open_weights
 
     if model and weights:
@@ -58,7 +58,7 @@ def describe(
     info = open_weights(weights)[1] if weights else card(model or MODEL).info(dataset.names)
     info = replace(info, input_size=size or info.input_size)
     if assignment:
-        info = with_assignment(info, assignment)
+        info = info.with_assignment(assignment)
     try:
         return for_data(info, dataset, anchors=not weights)
     except DataError:  # a handful of boxes: the anchors of people do

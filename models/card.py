@@ -1,12 +1,12 @@
 """Model cards: what belongs to a network, under one name."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
-from visionkit.engine.info import Anchors, DetectorInfo
+from visionkit.engine.info import LOSS_WEIGHTS, Anchors, DetectorInfo
 from visionkit.engine.transfer import head_names
 from visionkit.nn import Module
 
@@ -33,7 +33,7 @@ class ModelCard:
         name: of the architecture.
         build: makes the network.
         summary: a line about it.
-        anchors, strides, input_size, mean, scale, assignment, loss: see `DetectorInfo`.
+        anchors, strides, input_size, mean, scale, assignment: see `DetectorInfo`.
     """
 
     name: str
@@ -45,9 +45,6 @@ class ModelCard:
     mean: float = 114.0
     scale: float = 1 / 64
     assignment: str = "v5"
-    loss: Mapping[str, float] = field(
-        default_factory=lambda: {"box": 0.05, "objectness": 0.25, "classes": 0.1}
-    )
 
     def info(self, names: Sequence[str], category_ids: Sequence[int] | None = None) -> DetectorInfo:
         """The description of such a detector for these classes."""
@@ -61,7 +58,7 @@ class ModelCard:
             mean=self.mean,
             scale=self.scale,
             assignment=self.assignment,
-            loss=dict(self.loss),
+            loss=dict(LOSS_WEIGHTS[self.assignment]),
         )
 
     def network(self, classes: int, seed: int = 0) -> Module:

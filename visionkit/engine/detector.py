@@ -21,15 +21,6 @@ from .settings import Settings
 from .trainer import Trainer
 from .validation import DetectionValidation, ValidationAndTraining
 
-#: Weights of the loss that trained well with each assignment: where fewer places are positive, the mean
-#: over all places wants a higher weight of the objectness.
-LOSS_WEIGHTS = {
-    "v5": {"box": 0.05, "objectness": 0.25, "classes": 0.1},
-    "v3": {"box": 0.05, "objectness": 0.25, "classes": 0.1},
-    "hy": {"box": 0.1, "objectness": 0.5, "classes": 0.1},
-    "shape": {"box": 0.1, "objectness": 0.5, "classes": 0.1},
-}
-
 
 @dataclass(frozen=True, slots=True)
 class DataSettings:
@@ -159,11 +150,6 @@ def fitted_anchors(
     even = balanced(wh[usable], class_id[usable], 1000, rng)
     rows = kmeans_anchors(even, levels * each, rng).astype(float).round(1).tolist()
     return tuple(tuple((w, h) for w, h in rows[level * each : (level + 1) * each]) for level in range(levels))
-
-
-def with_assignment(info: DetectorInfo, assignment: str) -> DetectorInfo:
-    """The description with another assignment and the loss weights that go with it."""
-    return replace(info, assignment=assignment, loss=LOSS_WEIGHTS[assignment])
 
 
 def for_data(info: DetectorInfo, dataset: DetectionDataset, *, anchors: bool = True) -> DetectorInfo:

@@ -16,6 +16,15 @@ _JSON = (
     "classes", "anchors", "strides", "input_size", "preprocessing", "codec", "assignment", "loss", "training",
 )  # fmt: skip
 
+#: Weights of the loss that trained well with each assignment: where fewer places are positive, the mean
+#: over all places wants a higher weight of the objectness.
+LOSS_WEIGHTS = {
+    "v5": {"box": 0.05, "objectness": 0.25, "classes": 0.1},
+    "v3": {"box": 0.05, "objectness": 0.25, "classes": 0.1},
+    "hy": {"box": 0.1, "objectness": 0.5, "classes": 0.1},
+    "shape": {"box": 0.1, "objectness": 0.5, "classes": 0.1},
+}
+
 Anchors = tuple[tuple[tuple[float, float], ...], ...]
 
 
@@ -146,6 +155,10 @@ class DetectorInfo:
                 f"bad metadata: {type(error).__name__}: {error}", file=file, place=f"metadata {key!r}"
             ) from None
         return info
+
+    def with_assignment(self, assignment: str) -> Self:
+        """The description with another assignment and the loss weights that go with it."""
+        return replace(self, assignment=assignment, loss=LOSS_WEIGHTS[assignment])
 
     def with_classes(self, names: tuple[str, ...], category_ids: tuple[int, ...]) -> Self:
         """The same detector for other classes."""
