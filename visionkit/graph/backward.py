@@ -33,11 +33,10 @@ from .trace import Node, Value
 
 @dataclass
 class Gradient:
-    """Where the gradient of a parameter is summed: the first `size` numbers at `at`, in kernel order."""
+    """Where the gradient of a parameter is summed: at `at`, in kernel order."""
 
     tensor: Tensor
     at: int
-    size: int
 
 
 class Backward:
@@ -118,7 +117,7 @@ class Backward:
         if not tensor.requires_grad:
             return None
         if id(tensor) not in self.gradients:
-            self.gradients[id(tensor)] = Gradient(tensor, self.low.constants.reserve(size), size)
+            self.gradients[id(tensor)] = Gradient(tensor, self.low.constants.reserve(size))
             return self.gradients[id(tensor)].at, False
         return self.low.constants.reserve(size), True
 
