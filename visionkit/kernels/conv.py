@@ -17,13 +17,15 @@ WIDE = 4 if LANES == 16 else 2
 BLOCK = WIDE * LANES
 #: Numbers of the sum that are taken in one go, so that a block of weights stays in the L2 cache.
 _DEPTH = 1200
+#: Pixels of the highest tile of a whole block.
+_TILE = 6
 
 # Tile heights per width: as many accumulators as the registers hold beside weights and one pixel value.
 if WIDE == 4:
     _by1, _by2 = convolution(1, (14, 7, 3, 1)), convolution(2, (12, 6, 3, 1))
-    _by3, _by4 = convolution(3, (8, 4, 2, 1)), convolution(4, (6, 5, 4, 3, 2, 1))
+    _by3, _by4 = convolution(3, (8, 4, 2, 1)), convolution(4, (_TILE, 5, 4, 3, 2, 1))
 else:
-    _by1, _by2 = convolution(1, (12, 6, 3, 1)), convolution(2, (6, 5, 4, 3, 2, 1))
+    _by1, _by2 = convolution(1, (12, 6, 3, 1)), convolution(2, (_TILE, 5, 4, 3, 2, 1))
     _by3 = _by4 = _by2  # never called: a block is at most two vectors wide
 
 
@@ -180,7 +182,7 @@ def _chunk(pixels: int, width: int, row: int, inputs: int, blocks: int, rows: in
     chunks = -(-pixels // min(pixels, lines * width))
     if (chunks * blocks) % threads:
         chunks = -(-chunks // threads) * threads
-    return max(6, -(-pixels // chunks))
+    return -(-pixels // (chunks * _TILE)) * _TILE
 
 
 def conv_call(

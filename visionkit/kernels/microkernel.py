@@ -13,7 +13,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from .jit import LANES
-from .simd import I64, data_pointer, fma, index, larger, load, prefetch, smaller, splat, store
+from .simd import F32, I64, data_pointer, fma, index, larger, load, prefetch, smaller, splat, store
 
 _LINE = 16  # numbers of a cache line
 
@@ -66,6 +66,12 @@ def _when(builder: Any, condition: Any, values: list[Any], change: Any) -> list[
     return merged
 
 
+def _repeat(builder: Any, count: Any, name: str, carried: list[Any], body: Any) -> list[Any]:
+    """`_loop` for a count that may be 0."""
+    some = builder.icmp_signed(">", count, _number(0))
+    return _when(builder, some, carried, lambda values: _loop(builder, count, name, values, body))
+
+
 def _tiles(builder: Any, start: Any, end: Any, heights: tuple[int, ...], body: Any) -> None:
     """body(i, height) for tiles from start to end, the highest first."""
     for height in heights:
@@ -97,9 +103,15 @@ class _Arguments:
     def integer(self, name: str) -> Any:
         return index(self._builder, *self._values[name])
 
-    def vector(self, name: str) -> Any:
+    def number(self, name: str) -> Any:
         kind, value = self._values[name]
-        return splat(self._builder, self._context.cast(self._builder, value, kind, types.float32))
+        return self._context.cast(self._builder, value, kind, types.float32)
+
+    def vector(self, name: str) -> Any:
+        return splat(self._builder, self.number(name))
+
+    def differs(self, name: str, neutral: float) -> Any:
+        return self._builder.fcmp_unordered("!=", self.number(name), ir.Constant(F32, neutral))
 
 
 def convolution(vectors: int, heights: tuple[int, ...]) -> Any:
@@ -143,7 +155,7 @@ def convolution(vectors: int, heights: tuple[int, ...]) -> Any:
         behind = builder.gep(weights, [builder.mul(size, given.integer("tap_count"))])
         pixels_in_all = builder.sub(given.integer("end"), given.integer("p"))
         share = builder.sdiv(builder.mul(size, _number(heights[0])), pixels_in_all)
-        lines = builder.add(builder.sdiv(share, _number(_LINE)), _number(1))
+        lines = builder.sdiv(builder.add(share, _number(_LINE // 2)), _number(_LINE))
         done = builder.sdiv(builder.sub(pixel, given.integer("p")), _number(heights[0]))
         first_line = builder.mul(builder.mul(done, given.integer("tap_count")), lines)
 
@@ -155,21 +167,35 @@ def convolution(vectors: int, heights: tuple[int, ...]) -> Any:
                 prefetch(builder, builder.gep(behind, [at]))
                 return []
 
-            _loop(builder, lines, "ahead", [], one_line)
+            _repeat(builder, lines, "ahead", [], one_line)
             shift = entry(builder.add(taps, t))
             sources = [builder.gep(pointer, [shift]) for pointer in inputs]
 
-            def one_channel(k: Any, carried: list[Any]) -> list[Any]:
+            def channels(k: Any, count: int, carried: list[Any]) -> list[Any]:
                 sums, weights = list(carried[:-1]), carried[-1]
-                row = [load(builder, weights, column) for column in columns]
-                for r in range(rows):
-                    value = splat(builder, builder.load(builder.gep(sources[r], [k])))
-                    for v in range(vectors):
-                        at = r * vectors + v
-                        sums[at] = fma(builder, value, row[v], sums[at])
-                return [*sums, builder.gep(weights, [_number(vectors * LANES)])]
+                for c in range(count):
+                    row = [
+                        load(builder, weights, _number(c * vectors * LANES + v * LANES))
+                        for v in range(vectors)
+                    ]
+                    for r in range(rows):
+                        value = builder.load(builder.gep(builder.gep(sources[r], [k]), [_number(c)]))
+                        value = splat(builder, value)
+                        for v in range(vectors):
+                            at = r * vectors + v
+                            sums[at] = fma(builder, value, row[v], sums[at])
+                return [*sums, builder.gep(weights, [_number(count * vectors * LANES)])]
 
-            return _loop(builder, length, "channel", carried, one_channel)
+            if rows < heights[0]:
+                return _loop(builder, length, "channel", carried, lambda k, c: channels(k, 1, c))
+            # Two channels at a time: each pixel's address costs an addition, and those compete with the
+            # multiplications for the same ports.
+            pairs, odd = builder.ashr(length, _number(1)), builder.and_(length, _number(1))
+            carried = _repeat(
+                builder, pairs, "pair", carried, lambda k, c: channels(builder.shl(k, _number(1)), 2, c)
+            )
+            last_one = builder.shl(pairs, _number(1))
+            return _repeat(builder, odd, "channel", carried, lambda _, c: channels(last_one, 1, c))
 
         sums = _loop(builder, given.integer("tap_count"), "tap", [*sums, weights], one_tap)[:-1]
         mode, shortcut = given.integer("residual_mode"), pixels("residual", "residual_table")
@@ -178,11 +204,18 @@ def convolution(vectors: int, heights: tuple[int, ...]) -> Any:
             new = [load(builder, pointer, column) for pointer in shortcut for column in columns]
             return [builder.fadd(a, b) for a, b in zip(old, new, strict=True)]
 
+        def bend(values: list[Any]) -> list[Any]:
+            slope = given.vector("slope")
+            return [larger(builder, builder.fmul(v, slope), v) for v in values]
+
+        def limit(values: list[Any]) -> list[Any]:
+            cap = given.vector("cap")
+            return [smaller(builder, cap, v) for v in values]
+
         def finish(values: list[Any]) -> list[Any]:
             values = _when(builder, builder.icmp_signed("==", mode, _number(1)), values, add_residual)
-            slope, cap = given.vector("slope"), given.vector("cap")
-            values = [larger(builder, builder.fmul(v, slope), v) for v in values]
-            values = [smaller(builder, cap, v) for v in values]
+            values = _when(builder, given.differs("slope", 1.0), values, bend)
+            values = _when(builder, given.differs("cap", float("inf")), values, limit)
             return _when(builder, builder.icmp_signed("==", mode, _number(2)), values, add_residual)
 
         is_last = builder.icmp_signed("!=", given.integer("last"), _number(0))
