@@ -4,9 +4,12 @@ One kernel serves any kernel size, stride, dilation, padding, groups and batch t
 and tap offsets. Bias, activation and a residual are added while the sums are still in registers.
 """
 
-import numpy as np
+from functools import cache
 
-from .jit import LANES, parallel, prange, serial
+import numpy as np
+from numba import types
+
+from .jit import FLOATS, INTEGERS, LANES, address, invoke, parallel, prange, serial
 from .memory import Call, Map, Tables, call, padded
 from .microkernel import convolution
 from .simd import vexp, vload, vsplat, vstore
@@ -49,6 +52,13 @@ def block(
              cap, mode, r, r_table)  # fmt: skip
 
 
+@cache
+def block_address() -> int:
+    """Where `block` stands, for the kernels that invoke it."""
+    scalars = (*[types.int64] * 14, types.float32, types.float32, *[types.int64] * 3)
+    return address(block, (FLOATS, INTEGERS, *scalars))
+
+
 @serial
 def _silu(F, I, y, y_table, start, end, channels, residual, r, r_table):
     """x sigmoid(x) of a finished block, with the residual added behind it if asked for."""
@@ -89,8 +99,8 @@ def conv(F, I, p, s):
             first = 1 if k == 0 and mode != 3 else 0
             last = 1 if k + size == length else 0
             w0 = weights + k * tap_count * width
-            block(F, I, x + k, x_table, start, end, taps, tap_count, size, w0, width, y0, y_table, bias + c,
-                   first, last, slope, cap, fused, r0, r_table)  # fmt: skip
+            invoke(p[17], (F, I, x + k, x_table, start, end, taps, tap_count, size, w0, width, y0, y_table,
+                           bias + c, first, last, slope, cap, fused, r0, r_table))  # fmt: skip
             k += size
         if silu == 1:
             _silu(F, I, y0, y_table, start, end, width, mode == 2, r0, r_table)
@@ -233,7 +243,7 @@ def conv_call(
             x.origin, tables.add(x_pixels), y.origin, tables.add(y_pixels), weights, bias,
             shortcut.origin, tables.add(shortcut_pixels), residual_mode if residual else 0,
             tables.add(taps), len(taps), length, depth_of(len(taps), length), y_pixels.size, chunk, outs,
-            int(silu),
+            int(silu), block_address(),
         ),
         (slope, cap),
     )  # fmt: skip

@@ -19,7 +19,8 @@ import llvmlite
 import llvmlite.binding as llvm
 import numba
 import numpy as np
-from numba.core import caching, config
+from numba.core import caching, config, types
+from numba.extending import intrinsic
 from numpy.typing import DTypeLike, NDArray
 
 Kernel = Callable[..., Any]
@@ -142,6 +143,42 @@ def parallel(function: Kernel) -> Kernel:
 
 
 prange = numba.prange
+
+#: The memory and the tables that kernels work on, and the scalars that they pass to each other.
+FLOATS, INTEGERS = types.Array(types.float32, 1, "C"), types.Array(types.int32, 1, "C")
+CALL = (types.Array(types.int64, 1, "C"), types.Array(types.float32, 1, "C"))
+
+
+def address(kernel: Kernel, arguments: tuple[Any, ...]) -> int:
+    """Where a kernel's code for these Numba types stands in memory, for `invoke`.
+
+    A kernel that others call by name is compiled once more inside each of them, several times in those
+    with parallel loops; called by its address it is compiled once.
+    """
+    kernel.compile(arguments)
+    made = kernel.overloads[arguments]
+    return int(made.library.get_pointer_to_function(made.fndesc.llvm_func_name))
+
+
+@intrinsic
+def invoke(typing_context, where, arguments):
+    """Call the kernel at address `where` with a tuple: integers as int64, other scalars as float32."""
+    passed = []
+    for given in arguments:
+        passed.append(given if isinstance(given, types.Array) else
+                      types.int64 if isinstance(given, types.Integer) else types.float32)  # fmt: skip
+
+    def generate(context, builder, sig, args):
+        values = [
+            context.cast(builder, builder.extract_value(args[1], i), given, wanted)
+            for i, (given, wanted) in enumerate(zip(arguments, passed, strict=True))
+        ]
+        kind = context.call_conv.get_function_type(types.none, passed)
+        function = builder.inttoptr(args[0], kind.as_pointer())
+        context.call_conv.call_function(builder, function, types.none, passed, values)
+        return context.get_dummy_value()
+
+    return types.void(where, arguments), generate
 
 
 def set_threads(count: int) -> None:

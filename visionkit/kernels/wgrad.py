@@ -5,9 +5,12 @@ the number of partial sums follows from the data, never from the threads. Large 
 some taps and output channels and walks over all pixels.
 """
 
-import numpy as np
+from functools import cache
 
-from .jit import LANES, parallel, prange, serial
+import numpy as np
+from numba import types
+
+from .jit import FLOATS, LANES, address, invoke, parallel, prange, serial
 from .memory import Call, Map, Tables, call, padded
 from .microkernel import correlation
 from .simd import vload, vsplat, vstore
@@ -42,6 +45,12 @@ def _slab(F, x, x_step, x_row, g, g_step, g_row, height, width, dw, dw_row, leng
             o += LANES
 
 
+@cache
+def _slab_address() -> int:
+    """Where `_slab` stands, for `wgrad` to invoke it."""
+    return address(_slab, (FLOATS, *[types.int64] * 12))
+
+
 @parallel
 def wgrad(F, I, p, s):
     """Gradient (tap, in, out) of the weights; `p` comes from `wgrad_call`."""
@@ -62,11 +71,11 @@ def wgrad(F, I, p, s):
             for slab in range(q * slabs // partials, (q + 1) * slabs // partials):
                 image, y = slab // slabs_each, (slab % slabs_each) * rows
                 for t in range(tap_count):
-                    _slab(
+                    invoke(p[21], (
                         F, x + image * x_image + y * x_row + I[taps + t], x_step, x_row,
                         g + image * g_image + y * g_row, g_step, g_row, min(rows, height - y), width,
                         total + t * length * outs_padded, outs_padded, length, outs_padded,
-                    )  # fmt: skip
+                    ))  # fmt: skip
     else:
         blocks = (outs_padded + _BLOCK - 1) // _BLOCK
         for task in prange(tap_count * blocks):
@@ -78,11 +87,11 @@ def wgrad(F, I, p, s):
                     vstore(F, total + i * used + c, zero)
             for slab in range(slabs):
                 image, y = slab // slabs_each, (slab % slabs_each) * rows
-                _slab(
+                invoke(p[21], (
                     F, x + image * x_image + y * x_row + I[taps + t], x_step, x_row,
                     g + image * g_image + y * g_row + o, g_step, g_row, min(rows, height - y), width,
                     total, used, length, used,
-                )  # fmt: skip
+                ))  # fmt: skip
     for i in prange(tap_count * length):
         if partials > 0:
             for o in range(outs):
@@ -179,7 +188,7 @@ def wgrad_call(
     return call(
         (x.origin, x_step, x_row, x_image, g.origin, g_step, g_row, g_image,
          n, height, width, tables.add(taps), len(taps), length, g.c, outs, scratch, gradient, columns,
-         rows, partials)
+         rows, partials, _slab_address())
     )  # fmt: skip
 
 

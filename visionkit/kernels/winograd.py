@@ -7,8 +7,8 @@ tile is A^T M A (Lavin and Gray 2016, points 0, 1, -1, 2, -2 and infinity).
 
 import numpy as np
 
-from .conv import BLOCK, block
-from .jit import LANES, parallel, prange, serial
+from .conv import BLOCK, block_address
+from .jit import LANES, invoke, parallel, prange, serial
 from .memory import Call, Map, Tables, call, padded
 from .simd import vexp, vfma, vload, vmax, vmin, vsplat, vstore
 
@@ -155,9 +155,9 @@ def winograd(F, I, p, s):
             for k in range(36):
                 for c in range(0, outs, BLOCK):
                     size = min(BLOCK, outs - c)
-                    block(F, I, v0 + k * tiles * ins, v_table, 0, end - start, no_tap, 1, ins,
-                          u + (k * outs + c) * ins, size, m0 + k * tiles * outs + c, m_table, zeros, 1, 0,
-                          np.float32(1), np.float32(0), 0, m0, m_table)  # fmt: skip
+                    invoke(p[29], (F, I, v0 + k * tiles * ins, v_table, 0, end - start, no_tap, 1, ins,
+                                   u + (k * outs + c) * ins, size, m0 + k * tiles * outs + c, m_table, zeros,
+                                   1, 0, 1.0, np.inf, 0, m0, m_table))  # fmt: skip
             for t in range(start, end):
                 image, ty, tx = t // (down * across), t // across % down, t % across
                 _output_tile(
@@ -272,7 +272,7 @@ def _room(tiles: int, ins: int, outs: int) -> int:
 
 def winograd_call(
     tables: Tables, x: Map, y: Map, *, filters: int, bias: int, zeros: int, scratch: int,
-    slope: float = 1.0, cap: float = 3e38, silu: bool = False, residual: Map | None = None,
+    slope: float = 1.0, cap: float = np.inf, silu: bool = False, residual: Map | None = None,
     residual_mode: int = 0, threads: int = 1,
 ) -> Call:  # fmt: skip
     """One call of `winograd`.
@@ -294,6 +294,7 @@ def winograd_call(
             *x.place, *y.place, *y.shape[:3], x.c, outs, filters, bias, residual_mode if residual else 0,
             *shortcut.place, int(silu), tiles, threads, scratch, _room(tiles, x.c, outs),
             tables.add(rows * x.c), tables.add(rows * outs), tables.add(np.zeros(1, np.int32)), zeros,
+            block_address(),
         ),
         (slope, cap),
     )  # fmt: skip
