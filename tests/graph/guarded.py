@@ -58,17 +58,18 @@ class Guarded:
         self.words[self.arena :][free] = POISON
         return free
 
-    def run(self, start: int, end: int) -> None:
-        """In place of `Plan._run`."""
+    def run(self, memory: np.ndarray, tables: np.ndarray, start: int, end: int) -> None:
+        """In place of the program's `run`."""
         plan, low = self.plan, self.plan._low
         number, arena = 0, self.words[self.arena :]
-        for i, (name, kernel, (integers, scalars)) in enumerate(plan._steps):
+        steps = zip(plan._names, plan._program.calls, strict=True)
+        for i, (name, (kernel, (integers, scalars))) in enumerate(steps):
             halo = kernel is pointwise.clear_halo
             if start <= i < end:
                 touches, what = low.steps[number].touches, f"{kernel.__name__} of {name!r}"
                 free = self.poison(number)
                 before = arena.copy()
-                kernel(plan.memory, plan.tables, integers, scalars)
+                kernel(memory, tables, integers, scalars)
                 changed = arena != before
                 for buffer in touches:
                     at = buffer.base - self.arena
@@ -84,5 +85,5 @@ class Guarded:
     def watch(self) -> Plan:
         """The plan, from now on watched."""
         plan: Any = self.plan
-        plan._run = self.run
+        plan._program.run = self.run
         return self.plan

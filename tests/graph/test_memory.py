@@ -115,13 +115,13 @@ def test_the_watch_sees_what_it_should(rng):
 
     def sabotaged(change):
         plan = compile(network, x.shape)
-        name, kernel, (integers, scalars) = plan._steps[-1]
+        kernel, arguments = plan._program.calls[-1]
 
         def bad(memory, tables, p, s):
             kernel(memory, tables, p, s)
             change(plan, memory)
 
-        plan._steps[-1] = (name, bad, (integers, scalars))
+        plan._program.calls[-1] = (bad, arguments)
         return Guarded(plan).watch()
 
     with pytest.raises(AssertionError, match="outside its maps"):
@@ -129,14 +129,15 @@ def test_the_watch_sees_what_it_should(rng):
     plan = compile(network, x.shape)
     i = next(i for i, step in enumerate(plan._low.steps) if step.touches[-1].halo)
     buffer = plan._low.steps[i].touches[-1]
-    at = [k for k, step in enumerate(plan._steps) if step[1] is not pointwise.clear_halo][i]
-    name, kernel, arguments = plan._steps[at]
+    calls = plan._program.calls
+    at = [k for k, (kernel, _) in enumerate(calls) if kernel is not pointwise.clear_halo][i]
+    kernel, arguments = calls[at]
 
     def into_the_halo(memory, tables, p, s):
         kernel(memory, tables, p, s)
         memory[buffer.base] = 1
 
-    plan._steps[at] = (name, into_the_halo, arguments)
+    calls[at] = (into_the_halo, arguments)
     with pytest.raises(AssertionError, match="halo"):
         Guarded(plan).watch().forward(x)
 

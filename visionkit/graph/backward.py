@@ -384,9 +384,8 @@ class Backward:
         target = self._target(node.inputs[0])
         if target is not None:
             into, add = target
-            forward = self.low.dropouts[id(node.output)]
-            made = self.low.dropouts[-id(node.output)] = pointwise.dropout_call(int(forward[0][-2]))
+            layer = self.low.dropouts[id(node.output)]
             self.low.add(
                 node.scope, pointwise.dropout,
-                lambda: pointwise.fill_dropout(made, g, into, node.attrs["p"], add), g, into,
+                lambda: pointwise.dropout_call(g, into, node.attrs["p"], layer, add), g, into,
             )  # fmt: skip

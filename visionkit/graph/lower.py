@@ -50,7 +50,7 @@ class Lowering:
         self.steps: list[Step] = []
         self.maps: dict[int, Map] = {}
         self.kept: dict[int, int] = {}  # of batch-norm outputs: where their statistics stand
-        self.dropouts: dict[int, Call] = {}  # of dropout outputs: the call, whose step the plan sets
+        self.dropouts: dict[int, int] = {}  # of dropout outputs: the layer's number
         self.unshared: set[Buffer] = set()
         self.scratch_size = 0
         self._placed = self._placements()
@@ -319,5 +319,5 @@ class Lowering:
             self.maps[id(node.output)] = x
             return
         y, layer, p = self.new_map(node.output), len(self.dropouts) + 1, node.attrs["p"]
-        made = self.dropouts[id(node.output)] = pointwise.dropout_call(layer)
-        self.add(node.scope, pointwise.dropout, lambda: pointwise.fill_dropout(made, x, y, p, False), x, y)
+        self.dropouts[id(node.output)] = layer
+        self.add(node.scope, pointwise.dropout, lambda: pointwise.dropout_call(x, y, p, layer), x, y)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..errors import ShapeError, UsageError
 from ..kernels import jit, pointwise
 from ..kernels.memory import Buffer, Call, Map, call
+from ..kernels.program import Program
 from ..nn import Module
 from ..shapes import Shape
 from ..tensor import Tensor
@@ -63,20 +64,24 @@ class Plan:
         spans = lifetimes(low.steps, pinned)
         end, shared = lay_out(spans, low.constants.reserved + rounded(low.scratch_size))
         self.memory: F32 = jit.aligned(end + 64)
-        steps: list[tuple[str, jit.Kernel, Call]] = []
+        names: list[str] = []
+        calls: list[tuple[jit.Kernel, Call]] = []
         cleared: set[Buffer] = set()
         for i, step in enumerate(low.steps):
             if i == self._split:
-                self._split_at = len(steps)
+                self._split_at = len(calls)
             for buffer in step.touches:
                 first_time = spans[buffer][0] == i or (buffer in pinned and buffer not in cleared)
                 if buffer.halo and buffer in shared and first_time and buffer not in cleared:
                     cleared.add(buffer)
-                    steps.append((f"{step.name} (halo)", pointwise.clear_halo, pointwise.halo_call(buffer)))
-            steps.append((step.name, step.kernel, step.make()))
+                    names.append(f"{step.name} (halo)")
+                    calls.append((pointwise.clear_halo, pointwise.halo_call(buffer)))
+            names.append(step.name)
+            calls.append((step.kernel, step.make()))
         if self._split == len(low.steps):
-            self._split_at = len(steps)
-        self._steps = steps
+            self._split_at = len(calls)
+        self._names, self._program = names, Program(calls)
+        self._dropouts = [p for kernel, (p, _) in self._program.calls if kernel is pointwise.dropout]
         self.tables = low.constants.tables.array()
         values = low.graph.outputs
         self._outputs = tuple(self._array(m, value) for m, value in zip(outputs, values, strict=True))
@@ -139,11 +144,11 @@ class Plan:
         with _running:
             if self.training:
                 self.refresh()
-                for integers, _ in self._low.dropouts.values():
+                for integers in self._dropouts:
                     integers[-1] = self.step
                 self.step += 1
             pointwise.take_picture(self.memory, self.tables, pictures, self._take, self._scaling)
-            self._run(0, self._split_at)
+            self._program.run(self.memory, self.tables, 0, self._split_at)
             for vector in self._low.constants.vectors.values():
                 if vector.changes:
                     vector.tensor.data[...] = self.memory[vector.at : vector.at + vector.tensor.size]
@@ -175,26 +180,23 @@ class Plan:
                     if gradient.shape != seed.shape:
                         raise ShapeError(f"gradients: expected shape {seed.shape}, got {gradient.shape}")
                     seed[...] = gradient
-            self._run(self._split_at, len(self._steps))
+            self._program.run(self.memory, self.tables, self._split_at, len(self._names))
         for tensor, gradient in self._gradients:
             tensor.grad = gradient
 
-    def _run(self, start: int, end: int) -> None:
-        memory, tables = self.memory, self.tables
-        for _, kernel, (integers, scalars) in self._steps[start:end]:
-            kernel(memory, tables, integers, scalars)
-
     def profile(self, repeat: int = 5) -> list[tuple[str, str, float]]:
         """(layer, kernel, best milliseconds) of every step, in order."""
-        best = [float("inf")] * len(self._steps)
+        calls = self._program.calls
+        best = [float("inf")] * len(calls)
         with _running:
             for _ in range(repeat):
-                for i, (_, kernel, arguments) in enumerate(self._steps):
+                for i, (kernel, arguments) in enumerate(calls):
                     start = time.perf_counter()
                     kernel(self.memory, self.tables, *arguments)
                     best[i] = min(best[i], time.perf_counter() - start)
         return [
-            (name, kernel.__name__, ms * 1e3) for (name, kernel, _), ms in zip(self._steps, best, strict=True)
+            (name, kernel.__name__, ms * 1e3)
+            for name, (kernel, _), ms in zip(self._names, calls, best, strict=True)
         ]
 
 

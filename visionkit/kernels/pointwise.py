@@ -265,16 +265,9 @@ def halo_call(buffer: Buffer) -> Call:
     )  # fmt: skip
 
 
-def dropout_call(layer: int) -> Call:
-    """A call of `dropout` for one layer, to be filled in; its last integer is the training step."""
-    return call((0,) * 13 + (layer, 0), (0.0,))
-
-
-def fill_dropout(made: Call, x: Map, y: Map, drop: float, add: bool) -> Call:
-    """Fill in the places of a call of `dropout`."""
-    made[0][:13] = (*x.place, *y.place, *x.shape, int(add))
-    made[1][0] = drop
-    return made
+def dropout_call(x: Map, y: Map, drop: float, layer: int, add: bool = False) -> Call:
+    """One call of `dropout`; its last integer is the training step, which the plan sets before each run."""
+    return call((*x.place, *y.place, *x.shape, int(add), layer, 0), (drop,))
 
 
 def softmax_call(x: Map, y: Map) -> Call:
