@@ -15,7 +15,7 @@ from typing import TextIO
 from visionkit.errors import FileError, VisionKitError
 
 from .arguments import parse
-from .terminal import say
+from .terminal import log_to, say
 
 INTERNAL, INTERRUPTED, PIPE = 70, 130, 141
 
@@ -47,6 +47,7 @@ def _run(argv: list[str]) -> int:
         args = parse(argv)
     except SystemExit as done:  # argparse printed --help or --version
         return int(done.code or 0)
+    log_to(say)
     module = import_module(f"visionkit.apps.{args.module}")
     return int(module.run(args))
 

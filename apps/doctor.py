@@ -90,16 +90,11 @@ def _processor() -> list[Finding]:
 def _threads() -> list[Finding]:
     """How many threads, and by which library: OpenMP starts a parallel loop in a microsecond."""
     from visionkit.kernels.jit import threads
-    from visionkit.kernels.layer import threading_layer
+    from visionkit.kernels.layer import SLOW, threading_layer
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     layer = threading_layer()
-    advice = ""
-    if layer == "workqueue":
-        advice = (
-            "OpenMP is missing: each parallel loop starts in about 90 microseconds instead of 1, some 5 ms a "
-            "picture for a network of 50 layers; install libgomp (apt-get install libgomp1)"
-        )
+    advice = SLOW if layer == "workqueue" else ""
     return [Finding("threads", f"{threads()} of {cores} cores"), Finding("threading layer", layer, advice)]
 
 

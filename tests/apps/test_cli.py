@@ -132,7 +132,8 @@ def test_a_reader_that_goes_away_is_no_error():
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         process.stdout.close()
-        assert process.stderr.read() == ""
+        said = process.stderr.read().splitlines()
+        assert [line for line in said if "compiling kernels" not in line] == []
         assert process.wait(60) == cli.PIPE
 
 

@@ -13,8 +13,12 @@ import visionkit
 
 #: Runs a serial and a parallel kernel and tells what it had to do.
 PROGRAM = """
-import json, sys, warnings
+import json, logging, sys, warnings
 import numpy as np
+said = []
+logging.getLogger("visionkit").addHandler(handler := logging.Handler())
+logging.getLogger("visionkit").setLevel("INFO")
+handler.emit = lambda record: said.append(record.getMessage())
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     from visionkit.kernels import jit, pointwise
@@ -27,7 +31,7 @@ with warnings.catch_warnings(record=True) as caught:
     stats = pointwise.clear_halo.stats
 print(json.dumps({
     "hits": sum(stats.cache_hits.values()), "misses": sum(stats.cache_misses.values()),
-    "folder": str(jit.cache_folder()), "fingerprint": jit.fingerprint(),
+    "said": said, "folder": str(jit.cache_folder()), "fingerprint": jit.fingerprint(),
     "warnings": [str(w.message) for w in caught],
 }))
 """
@@ -128,3 +132,35 @@ def test_lanes_and_processor_have_their_own_folders(tmp_path):
     settings.append({"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": "+sse2"})
     seen = [run(tmp_path, program=FINGERPRINT, **s)["fingerprint"] for s in settings]
     assert len(set(seen)) >= 4  # one of the lanes is the host's own
+
+
+def test_compiling_is_announced_once_and_only_where_it_happens(cold):
+    folder, first = cold
+    assert len(first["said"]) == 1
+    assert "compiling kernels" in first["said"][0]
+    assert first["folder"] in first["said"][0]
+    assert run(folder)["said"] == []
+
+
+@pytest.mark.parametrize(("layer", "warned"), [("workqueue", 1), ("omp", 0)])
+def test_slow_threads_are_told_with_their_cost(layer, warned):
+    program = """
+import json, warnings
+import numpy as np
+from visionkit.graph import compile
+from visionkit.nn import ReLU
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    plan = compile(ReLU(), (1, 4, 4, 3))
+    for _ in range(2):
+        plan.forward(np.ones((1, 4, 4, 3), np.float32))
+print(json.dumps([str(w.message) for w in caught]))
+"""
+    try:
+        found = run(os.environ.get("VISIONKIT_CACHE", ""), program=program, NUMBA_THREADING_LAYER=layer)
+    except AssertionError as error:
+        if layer == "omp" and "threading layer" in str(error).lower():
+            pytest.skip("no OpenMP here")
+        raise
+    assert len(found) == warned
+    assert all("90 microseconds" in text and "libgomp" in text for text in found)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..errors import ShapeError, UsageError
 from ..kernels import jit, pointwise
+from ..kernels.layer import warn_if_slow
 from ..kernels.memory import Buffer, Call, Map, call
 from ..kernels.program import Program
 from ..nn import Module
@@ -148,6 +149,7 @@ class Plan:
                     integers[-1] = self.step
                 self.step += 1
             pointwise.take_picture(self.memory, self.tables, pictures, self._take, self._scaling)
+            warn_if_slow()
             self._program.run(self.memory, self.tables, 0, self._split_at)
             for vector in self._low.constants.vectors.values():
                 if vector.changes:

@@ -6,6 +6,7 @@ processor names the cache folder, so a cache is either right or absent.
 """
 
 import hashlib
+import logging
 import os
 import sys
 import threading
@@ -24,6 +25,8 @@ from numba.extending import intrinsic
 from numpy.typing import DTypeLike, NDArray
 
 Kernel = Callable[..., Any]
+
+_log = logging.getLogger("visionkit")
 
 # GNU OpenMP lets idle threads spin for milliseconds. Where other programs want the processor, that costs ten
 # times what it saves; a few microseconds are enough from one kernel to the next. Read when numba starts it.
@@ -110,6 +113,12 @@ class _Cache(caching.FunctionCache):
     _impl_class = _Files
 
 
+@cache
+def _announce() -> None:
+    where = f"they are kept in {cache_folder()}" if cache_folder() else "they cannot be kept"
+    _log.info("compiling kernels for this processor, which takes 10 to 20 seconds; %s", where)
+
+
 class _LazyCache:
     """Looks for the cache folder at the first call, not at import."""
 
@@ -117,10 +126,20 @@ class _LazyCache:
         self._function = function
         self._real: Any = None
 
+    def load_overload(self, signature: Any, target: Any) -> Any:
+        """What was compiled before, if anything."""
+        found = self._cache().load_overload(signature, target)
+        if found is None:
+            _announce()
+        return found
+
     def __getattr__(self, name: str) -> Any:
+        return getattr(self._cache(), name)
+
+    def _cache(self) -> Any:
         if self._real is None:
             self._real = _Cache(self._function) if cache_folder() else caching.NullCache()
-        return getattr(self._real, name)
+        return self._real
 
 
 def _compiled(function: Kernel, **options: Any) -> Kernel:
