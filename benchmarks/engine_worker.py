@@ -11,25 +11,23 @@ Engine = tuple[str, Callable[[], object]]
 def main() -> None:
     """Do the job on the command line."""
     job = Job.given()
-    pictures = np.ascontiguousarray(np.load(job.pictures).transpose(0, 3, 1, 2))
-    version, step = {"onnxruntime": onnxruntime, "openvino": openvino, "opencv5": opencv}[job.tool](
-        job, pictures
-    )
-    serve(job, version, lambda: numbered(one.transpose(0, 2, 3, 1) for one in step()), step)
+    x = np.ascontiguousarray(np.load(job.input).transpose(0, 3, 1, 2))
+    version, step = {"onnxruntime": onnxruntime, "openvino": openvino, "opencv5": opencv}[job.tool](job, x)
+    serve(job, version, lambda: numbered(np.moveaxis(one, 1, -1) for one in step()), step)
 
 
-def onnxruntime(job: Job, pictures: np.ndarray) -> Engine:
+def onnxruntime(job: Job, x: np.ndarray) -> Engine:
     """ONNX Runtime's CPU provider with its default optimisations."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = job.threads
     session = ort.InferenceSession(str(job.onnx), options, providers=["CPUExecutionProvider"])
-    given = {session.get_inputs()[0].name: pictures}
+    given = {session.get_inputs()[0].name: x}
     return f"onnxruntime {ort.__version__}", lambda: session.run(None, given)
 
 
-def openvino(job: Job, pictures: np.ndarray) -> Engine:
+def openvino(job: Job, x: np.ndarray) -> Engine:
     """OpenVINO's CPU plugin for latency, in float32 as all others."""
     import openvino as ov
 
@@ -39,10 +37,10 @@ def openvino(job: Job, pictures: np.ndarray) -> Engine:
         "INFERENCE_PRECISION_HINT": "f32",
     }
     request = ov.Core().compile_model(str(job.onnx), "CPU", settings).create_infer_request()
-    return f"openvino {ov.__version__}", lambda: list(request.infer({0: pictures}).values())
+    return f"openvino {ov.__version__}", lambda: list(request.infer({0: x}).values())
 
 
-def opencv(job: Job, pictures: np.ndarray) -> Engine:
+def opencv(job: Job, x: np.ndarray) -> Engine:
     """OpenCV's dnn module with its default engine."""
     import cv2
 
@@ -51,7 +49,7 @@ def opencv(job: Job, pictures: np.ndarray) -> Engine:
     names = network.getUnconnectedOutLayersNames()
 
     def step() -> object:
-        network.setInput(pictures)
+        network.setInput(x)
         return network.forward(names)
 
     return f"opencv {cv2.__version__}", step

@@ -17,8 +17,16 @@ from typing import Any, TextIO
 
 import numpy as np
 
-#: The networks, and the side of the square pictures that they see.
-SIDES = {"yolov3-tiny": 416, "yolo-nano": 320}
+#: The networks, and what they see: height, width, channels.
+SHAPES = {
+    "resnet18": (224, 224, 3),
+    "vgg19-front": (368, 368, 3),
+    "mobilenet-v2": (224, 224, 3),
+    "yolov3-tiny": (416, 416, 3),
+    "hourglass": (64, 64, 256),
+    "openpose-stage": (46, 46, 185),
+    "yolo-nano": (320, 320, 3),
+}
 
 #: Learning rate of the measured training step: the weights move, the numbers stay tame.
 LEARNING_RATE = 1e-5
@@ -29,9 +37,9 @@ class Job:
     """What one worker does.
 
     Attributes:
-        tool: its name in the tables; kind: "inference" or "training"; network: one of `SIDES`.
-        batch: pictures at a time; threads: to compute on.
-        folder: holds the weights and pictures for all, takes the results.
+        tool: its name in the tables; kind: "inference" or "training"; network: one of `SHAPES`.
+        batch: inputs at a time; threads: to compute on.
+        folder: holds the weights and input for all, takes the results.
     """
 
     tool: str
@@ -55,9 +63,9 @@ class Job:
         return Path(self.folder, "weights.npz")
 
     @property
-    def pictures(self) -> Path:
-        """(batch, side, side, 3) float32, .npy."""
-        return Path(self.folder, "pictures.npy")
+    def input(self) -> Path:
+        """(batch, *SHAPES[network]) float32, .npy."""
+        return Path(self.folder, "input.npy")
 
     @property
     def onnx(self) -> Path:
@@ -71,7 +79,7 @@ class Job:
 
 
 def numbered(maps: Any) -> dict[str, np.ndarray]:
-    """Maps (B, h, w, C) in any order as map.0, map.1, ...: copies, finest first."""
+    """Maps (B, h, w, C) or scores (B, C) in any order as map.0, map.1, ...: copies, finest first."""
     ordered = sorted((np.array(one) for one in maps), key=lambda one: -one.shape[1])
     return {f"map.{i}": one for i, one in enumerate(ordered)}
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from harness import Worker, WorkerError, environment, quietly, run_once, take_turns
-from protocol import SIDES, Job
+from protocol import SHAPES, Job
 
 #: What visionkit is measured against where nothing is named, best-known first.
 AGAINST = {
@@ -26,6 +26,8 @@ AGAINST = {
 #: in length, parameter by parameter) with which a tool still counts as computing the same.
 SAME = {"maps": 1e-3, "gradients": 0.05}
 OURS = "visionkit"
+#: Inputs at a time in training, where nothing is named; inference takes one.
+BATCHES = {"hourglass": 4, "yolo-nano": 16}
 
 
 def main() -> int:
@@ -45,9 +47,11 @@ def parse() -> argparse.Namespace:
     """The command line, with the defaults that depend on the kind."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("kind", choices=("inference", "training", "kernels"))
-    parser.add_argument("--network", nargs="+", choices=SIDES, default=list(SIDES))
+    parser.add_argument("--network", nargs="+", choices=SHAPES, default=list(SHAPES))
     parser.add_argument("--against", nargs="*", choices=AGAINST["inference"], metavar="TOOL")
-    parser.add_argument("--batch", type=int, help="pictures at a time (1; training 8)")
+    parser.add_argument(
+        "--batch", type=int, help="inputs at a time (1; training 8, hourglass 4, yolo-nano 16)"
+    )
     parser.add_argument("--threads", type=int, help="of every tool (all cores; kernels 1)")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, help="of one round (0.2; training 0.8)")
@@ -58,7 +62,6 @@ def parse() -> argparse.Namespace:
         args.against = AGAINST.get(args.kind, [])
     if wrong := sorted(set(args.against) - set(AGAINST.get(args.kind, []))):
         parser.error(f"{args.kind}: cannot measure {', '.join(wrong)}")
-    args.batch = args.batch or (8 if training else 1)
     args.seconds = args.seconds or (0.8 if training else 0.2)
     args.threads = args.threads or (1 if args.kind == "kernels" else os.cpu_count())
     return args
@@ -66,11 +69,12 @@ def parse() -> argparse.Namespace:
 
 def measure(args: argparse.Namespace, network: str) -> dict[str, Any]:
     """One network with all tools: "ms", "ratio" (a tool's time over ours), "error", and how it went."""
+    batch = args.batch or (BATCHES.get(network, 8) if args.kind == "training" else 1)
     failed: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
 
         def job(tool: str, kind: str = args.kind) -> Job:
-            return Job(tool, kind, network, args.batch, args.threads, folder)
+            return Job(tool, kind, network, batch, args.threads, folder)
 
         size = json.loads(run_once(job(OURS, "prepare")))
         workers: dict[str, Worker] = {}
@@ -91,7 +95,7 @@ def measure(args: argparse.Namespace, network: str) -> dict[str, Any]:
             raise SystemExit(failed[OURS])
         taken = take_turns(workers, args.rounds, args.seconds)
         result = {
-            "input": [args.batch, SIDES[network], SIDES[network], 3],
+            "input": [batch, *SHAPES[network]],
             **size,
             "ms": {tool: one["ms"] for tool, one in taken.items()},
             "ratio": {tool: one["ms"] / taken[OURS]["ms"] for tool, one in taken.items()},
@@ -124,8 +128,9 @@ def difference(ours: Path, theirs: Path) -> dict[str, float]:
 def print_network(args: argparse.Namespace, name: str, result: dict[str, Any]) -> None:
     """The table of one network."""
     # Backward computes two gradients, each as much work as the forward run.
-    gflop = result["gflop"] * args.batch * (3 if args.kind == "training" else 1)
-    print(f"\n{name}, {args.kind}, batch {args.batch}, {args.threads} threads, {gflop:.2f} GFLOP")
+    batch = result["input"][0]
+    gflop = result["gflop"] * batch * (3 if args.kind == "training" else 1)
+    print(f"\n{name}, {args.kind}, batch {batch}, {args.threads} threads, {gflop:.2f} GFLOP")
     print(f"{'tool':16}{'ms':>10}{'GFLOP/s':>10}{'over ours':>11}{'error':>10}{'others':>8}")
     for tool, ms in result["ms"].items():
         error = max(result["error"][tool].values())

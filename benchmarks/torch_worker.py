@@ -21,9 +21,9 @@ def main() -> None:
     job = Job.given()
     torch.set_num_threads(job.threads)
     network = load(job).train(job.kind == "training")
-    pictures = torch.from_numpy(np.load(job.pictures)).permute(0, 3, 1, 2).contiguous()
+    x = torch.from_numpy(np.load(job.input)).permute(0, 3, 1, 2).contiguous()
     if job.kind == "export":
-        torch.onnx.export(network, (pictures,), str(job.onnx), dynamo=False, opset_version=17)
+        torch.onnx.export(network, (x,), str(job.onnx), dynamo=False, opset_version=17)
         return
     if "-fold" in job.tool:
         from torch.fx.experimental.optimization import fuse
@@ -31,9 +31,9 @@ def main() -> None:
         network = fuse(network)
     if "-cl" in job.tool:
         network = network.to(memory_format=torch.channels_last)
-        pictures = pictures.to(memory_format=torch.channels_last)
+        x = x.to(memory_format=torch.channels_last)
     make = training if job.kind == "training" else inference
-    serve(job, f"torch {torch.__version__}", *make(network, pictures))
+    serve(job, f"torch {torch.__version__}", *make(network, x))
 
 
 def load(job: Job) -> nn.Module:
@@ -49,26 +49,31 @@ def load(job: Job) -> nn.Module:
 
 def in_order(maps: tuple[Tensor, ...]) -> dict[str, np.ndarray]:
     """Maps of torch's layout as the protocol wants them."""
-    return numbered(one.detach().permute(0, 2, 3, 1).numpy() for one in maps)
+    return numbered(one.detach().movedim(1, -1).numpy() for one in maps)
 
 
-def inference(network: nn.Module, pictures: Tensor) -> tuple[Check, Callable[[], object]]:
+def several(maps: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """A tuple, whatever the network returns."""
+    return (maps,) if isinstance(maps, Tensor) else maps
+
+
+def inference(network: nn.Module, x: Tensor) -> tuple[Check, Callable[[], object]]:
     """One forward run without a tape."""
 
     def step() -> tuple[Tensor, ...]:
         with torch.inference_mode():
-            return network(pictures)
+            return several(network(x))
 
     return lambda: in_order(step()), step
 
 
-def training(network: nn.Module, pictures: Tensor) -> tuple[Check, Callable[[], object]]:
+def training(network: nn.Module, x: Tensor) -> tuple[Check, Callable[[], object]]:
     """Forward, the mean of squares of every map, backward, SGD."""
     optimizer = torch.optim.SGD(network.parameters(), lr=LEARNING_RATE)
 
     def step() -> tuple[Tensor, ...]:
         optimizer.zero_grad(set_to_none=True)
-        maps = network(pictures)
+        maps = several(network(x))
         sum(one.square().mean() for one in maps).backward()
         optimizer.step()
         return maps

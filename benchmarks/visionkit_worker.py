@@ -1,11 +1,11 @@
-"""Worker for visionkit: writes weights and pictures for all tools (kind "prepare"), or runs a network."""
+"""Worker for visionkit: writes weights and input for all tools (kind "prepare"), or runs a network."""
 
 import json
 from collections.abc import Callable, Mapping
 
 import numpy as np
 from networks import build
-from protocol import LEARNING_RATE, SIDES, Job, numbered, serve
+from protocol import LEARNING_RATE, SHAPES, Job, numbered, serve
 
 from visionkit import __version__
 from visionkit.graph import compile as compile_network
@@ -26,37 +26,36 @@ def main() -> None:
         prepare(job, network)
         return
     make = training if job.kind == "training" else inference
-    serve(job, f"visionkit {__version__}, {LANES} lanes", *make(network, np.load(job.pictures)))
+    serve(job, f"visionkit {__version__}, {LANES} lanes", *make(network, np.load(job.input)))
 
 
 def prepare(job: Job, network: Module) -> None:
-    """Write what all tools start from, and print the operations of one picture."""
-    side = SIDES[job.network]
-    pictures = np.random.default_rng(1).standard_normal((job.batch, side, side, 3), np.float32)
-    np.save(job.pictures, pictures)
+    """Write what all tools start from, and print the operations at batch 1."""
+    shape = SHAPES[job.network]
+    np.save(job.input, np.random.default_rng(1).standard_normal((job.batch, *shape), np.float32))
     np.savez(job.weights, **{name: np.ascontiguousarray(a) for name, a in network.state_dict().items()})
-    table = summary(network.eval(), (1, side, side, 3))
+    table = summary(network.eval(), (1, *shape))
     print(json.dumps({"gflop": table.flops / 1e9, "parameters": table.parameters}))
 
 
-def inference(network: Module, pictures: np.ndarray) -> tuple[Check, Callable[[], object]]:
+def inference(network: Module, x: np.ndarray) -> tuple[Check, Callable[[], object]]:
     """One forward run, with the weights folded and packed when the plan is made."""
-    plan = compile_network(network, pictures.shape)
-    return lambda: numbered(plan.forward(pictures)), lambda: plan.forward(pictures)
+    plan = compile_network(network, x.shape)
+    return lambda: numbered(plan.forward(x)), lambda: plan.forward(x)
 
 
-def training(network: Module, pictures: np.ndarray) -> tuple[Check, Callable[[], object]]:
+def training(network: Module, x: np.ndarray) -> tuple[Check, Callable[[], object]]:
     """Forward, the mean of squares of every map, backward, SGD."""
-    plan = compile_network(network, pictures.shape, training=True)
+    plan = compile_network(network, x.shape, training=True)
     optimizer = SGD(network.parameters(), lr=LEARNING_RATE)
 
     def step() -> None:
-        maps = plan.forward(pictures)
+        maps = plan.forward(x)
         plan.backward(tuple(one * np.float32(2 / one.size) for one in maps))
         optimizer.step()
 
     def check() -> dict[str, np.ndarray]:
-        computed = numbered(plan.forward(pictures))
+        computed = numbered(plan.forward(x))
         plan.backward(tuple(one * np.float32(2 / one.size) for one in computed.values()))
         for name, parameter in network.named_parameters():
             computed[f"gradient.{name}"] = parameter.grad.copy()

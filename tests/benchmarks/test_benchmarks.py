@@ -27,16 +27,26 @@ def run(tmp_path: Path, *words: str) -> tuple[int, dict, str]:
     return done.returncode, json.loads(out.read_text()) if out.exists() else {}, done.stderr
 
 
+NETWORKS = (
+    "resnet18", "vgg19-front", "mobilenet-v2", "yolov3-tiny", "hourglass", "openpose-stage", "yolo-nano",
+)  # fmt: skip
+
+
 @pytest.mark.peers
-@pytest.mark.parametrize("kind", ["inference", "training"])
-def test_torch_computes_the_same(tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "network"),
+    [*(("inference", name) for name in NETWORKS), ("training", "yolo-nano"), ("training", "hourglass")],
+)
+def test_torch_computes_the_same(tmp_path: Path, kind: str, network: str) -> None:
     torch_python()
-    code, facts, said = run(tmp_path, kind, "--network", "yolo-nano", "--batch", "1", "--against", "torch")
+    code, facts, said = run(
+        tmp_path, kind, "--network", network, "--batch", "1", "--threads", "1", "--against", "torch"
+    )
     assert code == 0, said
-    network = facts["networks"]["yolo-nano"]
-    assert network["failed"] == {}
-    assert network["error"]["torch"]["maps"] < 1e-4
-    assert network["ratio"]["torch"] == network["ms"]["torch"] / network["ms"]["visionkit"]
+    found = facts["networks"][network]
+    assert found["failed"] == {}
+    assert found["error"]["torch"]["maps"] < 1e-4
+    assert found["ratio"]["torch"] == found["ms"]["torch"] / found["ms"]["visionkit"]
 
 
 def test_engines_do_not_train(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The measured networks, built with visionkit. `torch_networks.py` has the same ones, name by name."""
+"""Detectors: YOLOv3-tiny."""
 
 from itertools import pairwise
 
@@ -6,7 +6,6 @@ import numpy as np
 
 from visionkit import functional as F
 from visionkit.models.blocks import ConvNorm
-from visionkit.models.detectors import yolo_nano
 from visionkit.nn import Conv2d, MaxPool2d, Module, Upsample
 from visionkit.tensor import Tensor
 
@@ -40,15 +39,3 @@ class YoloV3Tiny(Module):
         x = self.neck(self.wide(x))
         joined = F.concat([self.up(self.lateral(x)), side], axis=-1)
         return self.fine_map(self.fine(joined)), self.coarse_map(self.coarse(x))
-
-
-def build(name: str, seed: int = 0) -> Module:
-    """A network of `protocol.SIDES` with random weights and statistics."""
-    rng = np.random.default_rng(seed)
-    network = YoloV3Tiny(rng=rng) if name == "yolov3-tiny" else yolo_nano(80, rng=rng)
-    for path, buffer in network.named_buffers():
-        is_variance = path.endswith("running_var")
-        buffer.data[...] = (
-            rng.uniform(0.5, 1.5, buffer.shape) if is_variance else rng.normal(0, 0.1, buffer.shape)
-        )
-    return network

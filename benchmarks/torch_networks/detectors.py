@@ -1,26 +1,15 @@
-"""The networks of `networks.py` in torch: the same parts, the same names, so weights travel both ways."""
+"""Detectors: YOLOv3-tiny and yolo-nano."""
 
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-
-class ConvNorm(nn.Module):
-    """Convolution without bias, batch-norm, leaky ReLU."""
-
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
-        self.bn = nn.BatchNorm2d(outputs, eps=1e-3, momentum=0.03)
-        self.act = nn.LeakyReLU(0.1, inplace=True)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.act(self.bn(self.conv(x)))
+from .blocks import ConvNorm
 
 
 class YoloV3Tiny(nn.Module):
-    """See `networks.YoloV3Tiny`."""
+    """See `networks.detectors.YoloV3Tiny`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -130,8 +119,3 @@ class YoloNano(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return self.head(*self.neck(*self.backbone(x)))
-
-
-def build(name: str) -> nn.Module:
-    """A network of `protocol.SIDES`."""
-    return {"yolov3-tiny": YoloV3Tiny, "yolo-nano": YoloNano}[name]()
