@@ -1,9 +1,11 @@
 """A training run of a second: a small network of one's own on made-up pictures, also run as a program.
 
-Usage: tiny.py FOLDER [--resume] [--epochs N] [--slow SECONDS] [--nan STEP] [--limit BYTES] ...
+Usage: tiny.py FOLDER [--resume] [--epochs N] [--slow SECONDS] [--threads N] [--tell] [--limit BYTES] ...
 """
 
 import argparse
+import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -14,9 +16,11 @@ import numpy as np
 
 from visionkit import nn
 from visionkit.engine.interrupt import Interrupted
+from visionkit.engine.progress import Silent
 from visionkit.engine.settings import Settings
 from visionkit.engine.trainer import Trainer
 from visionkit.errors import VisionKitError
+from visionkit.kernels import jit
 
 SIZE, BATCH, STEPS = 16, 4, 5
 
@@ -65,7 +69,8 @@ class Source:
             aim = images[:, ::2, ::2, :2].astype(np.float32) / 255
             if self.nan == epoch * STEPS + index:
                 aim[0, 0, 0, 0] = np.nan
-            time.sleep(self.slow)
+            if self.slow:
+                time.sleep(self.slow)
             yield Picture(images, aim, [f"picture-{epoch}-{index}.png"])
 
 
@@ -80,6 +85,30 @@ class Fast(SquaredError):
     def value_and_gradients(self, maps, batch):
         error = maps[0] - batch.aim
         return {"squared": float((error**2).mean())}, (2 * error / np.float32(error.size),)
+
+
+class StopAt(Silent):
+    """Sends a signal to itself at a step, as Ctrl-C would."""
+
+    def __init__(self, step, number=signal.SIGINT):
+        self.left, self.number = step, number
+
+    def step(self, loss, images):
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), self.number)
+
+
+class Tell(Silent):
+    """Prints the number of the step that a run stands at, in the beginning and after each."""
+
+    def epoch(self, epoch, epochs, steps, done):
+        self.at = epoch * steps + done
+        print(self.at, flush=True)
+
+    def step(self, loss, images):
+        self.at += 1
+        print(self.at, flush=True)
 
 
 def validation(network):
@@ -107,7 +136,7 @@ def trainer(
 def digest(folder: Path) -> dict[str, bytes]:
     """Everything of a run that must not depend on how often it was stopped."""
     names = ["best.safetensors", "last.safetensors", "metrics.csv", "config.toml"]
-    newest = max((folder / "checkpoints").iterdir(), key=lambda path: int(path.name[5:]))
+    newest = max((folder / "checkpoints").glob("step-*"), key=lambda path: int(path.name[5:]))
     names += sorted(str(path.relative_to(folder)) for path in newest.iterdir())
     return {name: (folder / name).read_bytes() for name in names}
 
@@ -118,11 +147,15 @@ def main() -> int:
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--slow", type=float, default=0.0)
-    parser.add_argument("--nan", type=int)
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--save-minutes", type=float)
+    parser.add_argument("--tell", action="store_true", help="print the step reached, a line each")
     parser.add_argument("--limit", type=int, help="most bytes a file may grow to: a full disk")
     args = parser.parse_args()
-    run = trainer(args.folder, args.epochs, args.slow, args.nan)
-    print("ready", flush=True)
+    if args.threads:
+        jit.set_threads(args.threads)
+    progress = Tell() if args.tell else None
+    run = trainer(args.folder, args.epochs, args.slow, progress=progress, save_minutes=args.save_minutes)
     if args.limit:
         import resource
 

@@ -1,3 +1,4 @@
+import errno
 import os
 import resource
 import subprocess
@@ -7,7 +8,7 @@ import threading
 import pytest
 
 from visionkit.errors import DataError, FileError
-from visionkit.weights.files import atomic_write, read_bytes, safe_join, sha256
+from visionkit.weights.files import TEMPORARY, atomic_write, read_bytes, safe_join, sha256, sweep
 
 
 def test_reads_regular_files_only(tmp_path):
@@ -89,6 +90,33 @@ except FileError as error:
     assert (tmp_path / "f").read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["f"]
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 1000
+
+
+def test_a_temporary_file_that_cannot_be_removed_is_swept_up_later(tmp_path, monkeypatch):
+    """The first cause is told, not that the tidying failed too; whatever else is there stays."""
+    atomic_write(tmp_path / "f", b"old")
+
+    def refuse(*args, **kwargs):
+        raise OSError(errno.EIO, "second cause")
+
+    def full(source, target):
+        raise OSError(errno.ENOSPC, "first cause")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", full)
+        patch.setattr(os, "unlink", refuse)
+        with pytest.raises(FileError, match=r"first cause.*Free some space"):
+            atomic_write(tmp_path / "f", b"new")
+    assert (tmp_path / "f").read_bytes() == b"old"
+    assert len(os.listdir(tmp_path)) == 2
+    (tmp_path / f"{TEMPORARY}9-00" / "below").mkdir(parents=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", refuse)
+        sweep(tmp_path)  # cannot look, and says nothing
+    assert len(os.listdir(tmp_path)) == 3
+    sweep(tmp_path)
+    sweep(tmp_path / "none")
+    assert os.listdir(tmp_path) == ["f"]
 
 
 def test_missing_folder(tmp_path):

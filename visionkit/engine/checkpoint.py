@@ -2,14 +2,15 @@
 
 A folder is filled under a temporary name, every file flushed to the disk, and renamed last; MANIFEST.json
 holds the SHA-256 of each file. A damaged or half-written folder is passed over for the one before, with a
-warning (torture T02-T05, T15, T21).
+warning (torture T02-T05, T15, T21). To delete one is to rename it back and to sweep: a deletion that fails
+half-way leaves nothing that looks like a checkpoint, and every later save tries again.
 """
 
+import contextlib
 import json
 import os
 import re
 import secrets
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from ..errors import FileError, VisionKitError, WeightsError
 from ..weights import safetensors
-from ..weights.files import TEMPORARY, atomic_write, file_error, read_bytes, sha256, sync_folder
+from ..weights.files import TEMPORARY, atomic_write, file_error, read_bytes, sha256, sweep, sync_folder
 
 FORMAT = 1
 _FOLDER = re.compile(r"step-(\d+)")
@@ -58,11 +59,18 @@ class Checkpoints:
         return self.folder / f"step-{step}"
 
     def steps(self) -> list[int]:
-        """The steps with a checkpoint, damaged or not, in rising order."""
-        if not self.folder.is_dir():
+        """The steps with a checkpoint, damaged or not, in rising order.
+
+        Raises:
+            FileError: the folder cannot be listed.
+        """
+        try:
+            names = os.listdir(self.folder)
+        except FileNotFoundError:
             return []
-        found = (_FOLDER.fullmatch(entry.name) for entry in self.folder.iterdir())
-        return sorted(int(match[1]) for match in found if match)
+        except OSError as error:
+            raise file_error(error, self.folder, "list the checkpoints") from None
+        return sorted(int(match[1]) for match in map(_FOLDER.fullmatch, names) if match)
 
     def save(self, checkpoint: Checkpoint) -> Path:
         """Write a checkpoint and delete those beyond `keep`. A step that is saved already stays as it is.
@@ -70,36 +78,48 @@ class Checkpoints:
         Raises:
             FileError: it could not be written; those before are untouched.
         """
-        target = self.path(checkpoint.step)
-        if target.exists():
-            if self._damage(target) is None:
-                return target
-            _remove(target)  # it is of no use to anybody
-        temporary = self.folder / f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}"
+        step, target, steps = checkpoint.step, self.path(checkpoint.step), self.steps()
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            temporary.mkdir()
-            for name, arrays in checkpoint.groups.items():
-                safetensors.write(temporary / f"{name}.safetensors", arrays)
-            state = {"format": FORMAT, **checkpoint.state}
-            atomic_write(temporary / "state.json", json.dumps(state, indent=1))
-            manifest = {path.name: sha256(path) for path in sorted(temporary.iterdir())}
-            atomic_write(temporary / "MANIFEST.json", json.dumps(manifest, indent=1))
-            sync_folder(temporary)
-            os.rename(temporary, target)
-            sync_folder(self.folder)
+            if step in steps and self._damage(target) is None:
+                return target
+            for abandoned in (s for s in steps if s >= step):
+                self._hide(abandoned)  # damaged, or passed over when the run was resumed before it
+            sweep(self.folder)  # what could not be removed earlier may be the space that is missing now
+            self._write(checkpoint)
+            for old in [*(s for s in steps if s < step), step][: -self.keep]:
+                with contextlib.suppress(OSError):  # nothing is lost; the next save tries again
+                    self._hide(old)
         except FileError as error:
             raise FileError(
-                f"checkpoint of step {checkpoint.step} was not saved: {error.reason}",
+                f"checkpoint of step {step} was not saved: {error.reason}",
                 file=target,
-                remedy="free some space and resume; the checkpoints before it are untouched",
+                remedy="see that the folder can be written (space, permissions, network) and resume; "
+                "the checkpoints before it are untouched",
             ) from None
         except OSError as error:
             raise file_error(error, target, "save the checkpoint") from None
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-        self._delete_old(checkpoint.step)
+            sweep(self.folder)
         return target
+
+    def _write(self, checkpoint: Checkpoint) -> None:
+        temporary = self._temporary()
+        temporary.mkdir(parents=True)
+        for name, arrays in checkpoint.groups.items():
+            safetensors.write(temporary / f"{name}.safetensors", arrays)
+        state = {"format": FORMAT, **checkpoint.state}
+        atomic_write(temporary / "state.json", json.dumps(state, indent=1))
+        manifest = {name: sha256(temporary / name) for name in sorted(os.listdir(temporary))}
+        atomic_write(temporary / "MANIFEST.json", json.dumps(manifest, indent=1))
+        sync_folder(temporary)
+        os.rename(temporary, self.path(checkpoint.step))
+        sync_folder(self.folder)
+
+    def _hide(self, step: int) -> None:
+        os.rename(self.path(step), self._temporary())
+
+    def _temporary(self) -> Path:
+        return self.folder / f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}"
 
     def latest(self, *, strict: bool = False) -> tuple[Checkpoint, list[str]]:
         """The newest undamaged checkpoint, and a warning for each newer one that was passed over.
@@ -118,7 +138,7 @@ class Checkpoints:
                 return self._read(path), warnings
             if strict:
                 raise WeightsError(f"damaged checkpoint: {reason}", file=path)
-            warnings.append(f"{path} is damaged ({reason}); using the one before")
+            warnings.append(f"{path} is damaged and passed over: {reason}")
         reason = "; ".join(warnings) or "there is no checkpoint"
         raise WeightsError(f"nothing to resume from: {reason}", file=self.folder)
 
@@ -145,28 +165,11 @@ class Checkpoints:
         return None
 
     def _read(self, path: Path) -> Checkpoint:
-        files = sorted(path.glob("*.safetensors"))
+        names = [Path(name) for name in json.loads(read_bytes(path / "MANIFEST.json"))]
         return Checkpoint(
             state=json.loads(read_bytes(path / "state.json")),
-            groups={file.stem: safetensors.read(file)[0] for file in files},
+            groups={n.stem: safetensors.read(path / n)[0] for n in names if n.suffix == ".safetensors"},
         )
-
-    def _delete_old(self, newest: int) -> None:
-        """Delete the oldest beyond `keep`, and those past `newest`, which belong to an abandoned future."""
-        steps = self.steps()
-        past = [step for step in steps if step <= newest]
-        for step in [s for s in steps if s > newest] + past[: -self.keep]:
-            _remove(self.path(step))
-
-
-def _remove(path: Path) -> None:
-    """Delete a checkpoint in one step as seen from outside: out of sight first, then file by file."""
-    hidden = path.with_name(f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}")
-    try:
-        os.rename(path, hidden)
-    except OSError as error:
-        raise file_error(error, path, "delete the old checkpoint") from None
-    shutil.rmtree(hidden, ignore_errors=True)
 
 
 def first_nonfinite(arrays: Arrays) -> str | None:

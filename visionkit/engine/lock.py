@@ -43,6 +43,8 @@ class Lock:
                 # The former owner may have deleted the file between our open and our lock.
                 if self._current(file):
                     self._file = file
+            except OSError as error:
+                raise file_error(error, self.path, "lock the run folder") from None
             finally:
                 if self._file is None:
                     file.close()
@@ -66,8 +68,10 @@ class Lock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._file is not None:
-            self.path.unlink(missing_ok=True)
-            self._file.close()
+            with contextlib.suppress(OSError):  # what stays is let go of by the system and holds nobody up
+                self.path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self._file.close()
             self._file = None
 
     def _take(self, file: IO[str]) -> None:

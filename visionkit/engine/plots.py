@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..weights.files import atomic_write
+from ..weights.files import atomic_write, file_error
 
 Row = Mapping[str, float | int | None]
 
@@ -24,6 +24,9 @@ def draw(rows: Sequence[Row], folder: Path) -> None:
     """Write the plots of a run as PNG into `folder`, which is made.
 
     Losses, precisions, recalls and update ratios share a picture each; any other metric has its own.
+
+    Raises:
+        FileError: the folder or a picture cannot be written.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -32,7 +35,10 @@ def draw(rows: Sequence[Row], folder: Path) -> None:
     for name in dict.fromkeys(name for row in rows for name in row):
         if name not in _COUNTERS and any(row.get(name) is not None for row in rows):
             plots.setdefault(_plot(name.removeprefix(_TRAINING)), []).append(name)
-    folder.mkdir(exist_ok=True)
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise file_error(error, folder, "make the folder of plots") from None
     for plot, names in plots.items():
         figure = Figure(figsize=(7, 4.2), dpi=110, layout="constrained")
         FigureCanvasAgg(figure)

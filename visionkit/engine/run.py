@@ -7,14 +7,13 @@ compared byte by byte; the clock, the host and paths go to `log.jsonl` and `timi
 import csv
 import io
 import json
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import FileError
-from ..weights.files import TEMPORARY, atomic_write, file_error
+from ..weights.files import atomic_write, file_error, sweep
 from .checkpoint import Checkpoints
 from .lock import Lock
 
@@ -53,17 +52,19 @@ class RunFolder:
 
     def _tidy(self) -> None:
         """Take away what a killed run left: temporary files, half a line at the end of a log."""
-        for folder in (self.path, self.checkpoints.folder):
-            for left in folder.glob(f"{TEMPORARY}*"):
-                if left.is_dir():
-                    shutil.rmtree(left, ignore_errors=True)
-                else:
-                    left.unlink(missing_ok=True)
+        self._sweep()
         for name in ("log.jsonl", "timing.jsonl"):
             _cut_half_line(self.path / name)
 
+    def _sweep(self) -> None:
+        for folder in (self.path, self.path / "plots", self.checkpoints.folder):
+            sweep(folder)
+
     def __exit__(self, *exception: Any) -> None:
-        self._lock.__exit__(*exception)
+        try:
+            self._sweep()
+        finally:
+            self._lock.__exit__(*exception)
 
     def write_config(self, sections: Mapping[str, Mapping[str, Any]]) -> None:
         """Write the effective configuration as TOML."""

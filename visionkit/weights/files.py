@@ -2,13 +2,15 @@
 
 A write goes to a temporary file in the same folder, is flushed to the disk and takes the old file's place in
 one step; whoever is killed in between leaves the old version and at most one file `.visionkit-tmp-PID-*`
-(torture C5).
+(torture C5), which nobody reads and the next `sweep` takes away.
 """
 
+import contextlib
 import errno
 import hashlib
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Callable
 from io import BufferedReader
@@ -101,13 +103,32 @@ def atomic_write(path: StrPath, content: bytes | str | Callable[[BinaryIO], obje
             if target.exists():
                 temporary.chmod(stat.S_IMODE(target.stat().st_mode))
             os.replace(temporary, target)
-        finally:
-            temporary.unlink(missing_ok=True)
+        except BaseException:
+            _discard(temporary)
+            raise
         sync_folder(target.parent)
     except FileError:
         raise
     except OSError as error:
         raise file_error(error, path, "write") from None
+
+
+def sweep(folder: Path) -> None:
+    """Take away what killed or failing writers left in a folder: files and folders under temporary names.
+
+    What cannot be removed now is left for the next sweep: it costs space and nothing else.
+    """
+    with contextlib.suppress(OSError):
+        for left in sorted(folder.glob(f"{TEMPORARY}*")):
+            _discard(left)
+
+
+def _discard(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def sync_folder(folder: StrPath) -> None:
