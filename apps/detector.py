@@ -33,7 +33,7 @@ def open_detector(args: argparse.Namespace) -> "Predictor":
     """
     from visionkit.models.zoo import load
 
-    names = ("size", "confidence", "iou")
+    names = ("size", "confidence", "iou", "winograd")
     options = {name: value for name in names if (value := getattr(args, name, None)) is not None}
     return load(args.weights or WEIGHTS, **options)
 

@@ -59,6 +59,13 @@ def _network(parser: Parser) -> None:
     )
 
 
+def _plan(parser: Parser) -> None:
+    parser.add_argument(
+        "--plan", dest="winograd", choices=("timed", "rule", "direct"),
+        help="which convolutions take Winograd's form: by timing once, by a rule, none (timed)",
+    )  # fmt: skip
+
+
 def _data_set(parser: Parser) -> None:
     parser.add_argument("--json-annotations", type=text, metavar="F", help="COCO annotation file")
     parser.add_argument("--images", type=text, metavar="DIR", help="its folder of pictures")
@@ -88,6 +95,7 @@ def _detect(parser: Parser) -> None:
     parser.add_argument("--out", type=text, metavar="DIR", help="write pictures with boxes, and JSON, here")
     _json(parser, "one object a picture or frame")
     parser.add_argument("--no-window", action="store_true", help="never open a window for videos and cameras")
+    _plan(parser)
     _threads(parser)
 
 
@@ -207,6 +215,7 @@ def _info(parser: Parser) -> None:
 
 def _warmup(parser: Parser) -> None:
     _network(parser)
+    _plan(parser)
     _threads(parser)
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..errors import UsageError
 from ..graph import compile as compile_network
+from ..graph.choice import How
 from ..io.image import as_image, read_image
 from ..nn import Module
 from ..vision.letterbox import Letterbox
@@ -31,6 +32,7 @@ class Predictor:
         iou: boxes of one class that overlap more than this are taken for one object.
         max_detections: at most so many a picture.
         size: input size (height, width) instead of the description's; one number is both.
+        winograd: see `visionkit.graph.compile`.
 
     Raises:
         UsageError: a threshold outside 0..1, or a size that is no multiple of the strides.
@@ -45,13 +47,14 @@ class Predictor:
         iou: float = 0.5,
         max_detections: int = 100,
         size: int | tuple[int, int] | None = None,
+        winograd: How = "timed",
     ) -> None:
         for name, value in (("confidence", confidence), ("iou", iou)):
             if not 0 <= value <= 1:
                 raise UsageError(f"{name} must lie in 0..1", value=value)
         if max_detections < 1:
             raise UsageError("max_detections must be at least 1", value=max_detections)
-        self.network, self.info, self.codec = network, info, info.codec()
+        self.network, self.info, self.codec, self.winograd = network, info, info.codec(), winograd
         self.confidence, self.iou, self.max_detections = confidence, iou, max_detections
         height, width = (size, size) if isinstance(size, int) else size or info.input_size
         step = max(info.strides)
@@ -122,7 +125,11 @@ class Predictor:
         if self._plan is None:
             with inference_mode(self.network):
                 self._plan = compile_network(
-                    self.network, self._input.shape, mean=self.info.mean, scale=self.info.scale
+                    self.network,
+                    self._input.shape,
+                    mean=self.info.mean,
+                    scale=self.info.scale,
+                    winograd=self.winograd,
                 )
         return self._plan
 

@@ -13,6 +13,7 @@ from ..kernels import conv, depthwise, norm, pointwise, pool, winograd
 from ..kernels.jit import LANES, Kernel
 from ..kernels.memory import Buffer, Call, Map, padded, spaced
 from ..tensor import Tensor
+from .choice import Choose
 from .constants import Constants
 from .geometry import (
     Pair,
@@ -42,10 +43,11 @@ class Lowering:
         graph: after the passes.
         training: batch-norms use the batch's statistics where the node says so, maps are kept.
         threads: how many threads will share each step.
+        choose: which 3x3 convolutions take Winograd's form.
     """
 
-    def __init__(self, graph: Graph, training: bool, threads: int) -> None:
-        self.graph, self.training, self.threads = graph, training, threads
+    def __init__(self, graph: Graph, training: bool, threads: int, choose: Choose) -> None:
+        self.graph, self.training, self.threads, self.choose = graph, training, threads, choose
         self.constants = Constants()
         self.steps: list[Step] = []
         self.maps: dict[int, Map] = {}
@@ -175,7 +177,7 @@ class Lowering:
         residual: Map | None = None, residual_mode: int = 0,
     ) -> None:  # fmt: skip
         """One dense convolution of `x` into `y` with output channels start .. start + y.c of `weight`."""
-        if (kernel, stride, padding, dilation) == _WINOGRAD and winograd.pays(y, x.c, self.training):
+        if (kernel, stride, padding, dilation) == _WINOGRAD and self.choose(y, x.c):
             s_kh, s_kw, s_i, s_o = weight_strides(weight)
             strides = (start * s_o, s_kh, s_kw, s_i, s_o)
             self.winograd(name, x, y, weight, strides, bias, slope, cap, silu, residual, residual_mode)

@@ -17,6 +17,7 @@ from ..nn import Module
 from ..shapes import Shape
 from ..tensor import Tensor
 from .backward import Backward
+from .choice import Choose, How, choose
 from .lower import Lowering
 from .memory import lay_out, lifetimes, rounded
 from .passes import prepare
@@ -218,6 +219,7 @@ def compile(  # noqa: A001  (PyTorch's word)
     training: bool = False,
     mean: float = 0.0,
     scale: float = 1.0,
+    winograd: How = "rule",
 ) -> Plan:
     """Compile `network` for one input shape.
 
@@ -227,11 +229,17 @@ def compile(  # noqa: A001  (PyTorch's word)
         shape: of the pictures, (N, H, W, C).
         training: keep what `Plan.backward` needs and follow the weights as they change.
         mean, scale: the network sees (pictures - mean) * scale.
+        winograd: which 3x3 convolutions take this form: those of a committed "rule"; in inference those
+            for which it was faster when "timed" inside the network, once on each machine; none: "direct".
 
     Raises:
         TraceError: the network does what a plan cannot run.
     """
     graph = prepare(trace(network, shape), training)
-    low = Lowering(graph, training, jit.threads())
-    low.forward()
-    return Plan(low, Backward(low) if training else None, mean, scale)
+
+    def build(chosen: Choose) -> Plan:
+        low = Lowering(graph, training, jit.threads(), chosen)
+        low.forward()
+        return Plan(low, Backward(low) if training else None, mean, scale)
+
+    return build(choose(winograd, training, build))

@@ -223,6 +223,11 @@ def pack_winograd(F, I, W, p, s):
                     vstore(F, at + 5 * whole, r5)
 
 
+def possible(y: Map, ins: int) -> bool:
+    """Whether the kernel can make `y` from `ins` channels, and has vectors to fill."""
+    return ins % LANES == 0 and ins >= 16 and y.c >= 16
+
+
 def pays(y: Map, ins: int, packs: bool) -> bool:
     """Whether F(4x4, 3x3) beats the direct form for a result `y` from `ins` channels.
 
@@ -231,7 +236,7 @@ def pays(y: Map, ins: int, packs: bool) -> bool:
     (`packs`), the transform of filters.
     """
     n, h, w, outs = y.shape
-    if ins % LANES or ins < 16 or outs < 16:
+    if not possible(y, ins):
         return False
     outs = padded(outs)
     tiles = n * -(-h // 4) * -(-w // 4)

@@ -1,0 +1,91 @@
+"""Direct or Winograd, layer by layer: by a committed rule, or by timing inside the network.
+
+What was timed is kept beside the compiled kernels, by the layer's shape: a machine times a shape once, and
+every later plan, on any number of threads, makes the same bits.
+"""
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
+
+from ..errors import VisionKitError
+from ..kernels import jit, winograd
+from ..kernels.memory import Map
+from ..weights.files import atomic_write, read_bytes
+
+if TYPE_CHECKING:
+    from .plan import Plan
+
+#: How an inference plan chooses: "rule" by shapes alone, "timed" by the clock, "direct" never Winograd.
+How = Literal["rule", "timed", "direct"]
+#: Whether a 3x3 convolution to `y` from so many channels takes Winograd's form.
+Choose = Callable[[Map, int], bool]
+
+_FILE = "choices.json"
+_RUNS = 5
+_GAIN = 0.97  # the clock overrules the rule where it saves more than 3 %
+_known: dict[str, bool] = {}
+
+
+def choose(how: How, training: bool, build: "Callable[[Choose], Plan]") -> Choose:
+    """How the layers of a plan are chosen.
+
+    Args:
+        how: see `How`; "timed" is the rule in training, whose bits must not depend on a clock.
+        training: see `compile`.
+        build: makes the plan for a choice; called twice, with opposite choices, where "timed" meets
+            a shape for the first time.
+    """
+    if how == "direct":
+        return lambda y, ins: False
+    if how == "rule" or training:
+        return lambda y, ins: winograd.pays(y, ins, training)
+    _load()
+    layers: list[tuple[str, bool]] = []
+
+    def take_all(y: Map, ins: int) -> bool:
+        possible = winograd.possible(y, ins)
+        if possible:
+            layers.append((_key(y, ins), winograd.pays(y, ins, False)))
+        return possible
+
+    fast = build(take_all)
+    if any(key not in _known for key, _ in layers):
+        _time(layers, fast, build(lambda y, ins: False))
+        _store()
+    return lambda y, ins: _known.get(_key(y, ins), False)
+
+
+def _key(y: Map, ins: int) -> str:
+    return "x".join(map(str, (*y.shape, ins)))
+
+
+def _time(layers: list[tuple[str, bool]], fast: "Plan", direct: "Plan") -> None:
+    """Decide the shapes that are not known yet; the two plans differ in the kernels of `layers` alone."""
+    totals: dict[str, list[float]] = {}
+    left = iter(layers)
+    for (_, kernel, ours), (_, _, theirs) in zip(fast.profile(_RUNS), direct.profile(_RUNS), strict=True):
+        if kernel == winograd.winograd.__name__:
+            total = totals.setdefault(next(left)[0], [0.0, 0.0])
+            total[0] += ours
+            total[1] += theirs
+    for key, rule in layers:
+        by_rule, otherwise = totals[key] if rule else reversed(totals[key])
+        _known.setdefault(key, rule if otherwise > _GAIN * by_rule else not rule)
+
+
+def _load() -> None:
+    folder = jit.cache_folder()
+    if _known or folder is None:
+        return
+    try:
+        stored = json.loads(read_bytes(folder / _FILE, 1 << 20))
+        _known.update({str(key): bool(taken) for key, taken in stored.items()})
+    except (VisionKitError, ValueError, AttributeError):
+        return  # absent or damaged: it is timed anew
+
+
+def _store() -> None:
+    folder = jit.cache_folder()
+    if folder is not None:
+        atomic_write(folder / _FILE, json.dumps(_known, indent=0, sort_keys=True))
