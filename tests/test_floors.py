@@ -16,6 +16,8 @@ ONLY_IN = {
     "llvmlite": {"kernels"},
     "cv2": {"io", "data", "apps"},
     "pycocotools": {"engine", "datasets"},
+    "onnx": {"graph"},
+    "onnxruntime": {"engine"},
 }
 #: One floor may hold two houses; these pairs live on one floor and one of them may use the other.
 SIDEWAYS = {
