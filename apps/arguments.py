@@ -106,6 +106,11 @@ def size(text: str) -> Size:
     raise argparse.ArgumentTypeError(f"expected N or HEIGHTxWIDTH, multiples of 32 up to 4096, not {text!r}")
 
 
+def batch(text: str) -> int | None:
+    """A type for a number of pictures; None, any number, from ``dynamic``."""
+    return None if text == "dynamic" else whole(1, 4096)(text)
+
+
 def text(given: str) -> str:
     """A type for names and paths, which cannot be empty."""
     if not given:

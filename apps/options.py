@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .arguments import Parser, fraction, number, size, text, whole
+from .arguments import Parser, batch, fraction, number, size, text, whole
 
 ASSIGNMENTS = ("hy", "v5", "v3", "shape")
 
@@ -144,6 +144,18 @@ def _eval(parser: Parser) -> None:
     _threads(parser)
 
 
+def _export(parser: Parser) -> None:
+    _network(parser)
+    parser.add_argument("--to", required=True, choices=("onnx",))
+    parser.add_argument("--out", required=True, type=text, metavar="F", help="the file, ending in .onnx")
+    parser.add_argument(
+        "--batch", type=batch, default=1, metavar="N|dynamic", help="pictures at a time; dynamic: any (1)"
+    )
+    parser.add_argument(
+        "--decoded", action="store_true", help="give boxes and scores before suppression, not raw maps"
+    )
+
+
 def _bench(parser: Parser) -> None:
     parser.add_argument(
         "what", nargs="?", choices=("network", "kernels"), default="network", metavar="network|kernels"
@@ -240,6 +252,8 @@ VERBS = (
     Verb("data", "Look at a data set: check, stats, convert, split, anchors, show.", "data", _no_flags,
          targets=_DATA),
     Verb("weights", "Look at weight files: info.", "weights", _no_flags, targets=_WEIGHTS),
+    Verb("export", "Write a detector as an ONNX file for other runtimes.", "export", _export,
+         "visionkit export --weights best.safetensors --to onnx --decoded --out best.onnx"),
     Verb("bench", "Measure speed here: a network's parts, or the kernels.", "bench", _bench),
     Verb("doctor", "Look at this machine and installation, and say what to do.", "doctor",
          lambda parser: _json(parser, "the findings")),

@@ -51,6 +51,9 @@ def place_what_readers_have(folder):
 
 @pytest.mark.parametrize("snippet", list(snippets()), ids=lambda s: f"{s.page}:{s.line}")
 def test_snippet(snippet, tmp_path, monkeypatch, capsys):
+    for package in ("onnx", "onnxruntime"):
+        if "onnx" in snippet.code:
+            pytest.importorskip(package, reason=f"{package} is not installed: pip install 'visionkit[onnx]'")
     monkeypatch.chdir(tmp_path)
     place_what_readers_have(tmp_path)
     code = compile("\n" * (snippet.line - 1) + snippet.code, snippet.page, "exec")
