@@ -14,6 +14,7 @@ from ..kernels.memory import Map
 from ..weights.files import atomic_write, read_bytes
 
 if TYPE_CHECKING:
+    from .lower import Lowering
     from .plan import Plan
 
 #: How an inference plan chooses: "rule" by shapes alone, "timed" by the clock, "direct" never Winograd.
@@ -27,14 +28,17 @@ _GAIN = 0.97  # the clock overrules the rule where it saves more than 3 %
 _known: dict[str, bool] = {}
 
 
-def choose(how: How, training: bool, build: "Callable[[Choose], Plan]") -> Choose:
+def choose(
+    how: How, training: bool, lower: "Callable[[Choose], Lowering]", build: "Callable[[Lowering], Plan]"
+) -> Choose:
     """How the layers of a plan are chosen.
 
     Args:
         how: see `How`; "timed" is the rule in training, whose bits must not depend on a clock.
         training: see `compile`.
-        build: makes the plan for a choice; called twice, with opposite choices, where "timed" meets
-            a shape for the first time.
+        lower: makes the steps for a choice, without their memory.
+        build: makes a plan of them; called for two opposite choices where "timed" meets a shape for the
+            first time.
     """
     if how == "direct":
         return lambda y, ins: False
@@ -49,9 +53,9 @@ def choose(how: How, training: bool, build: "Callable[[Choose], Plan]") -> Choos
             layers.append((_key(y, ins), winograd.pays(y, ins, False)))
         return possible
 
-    fast = build(take_all)
+    fast = lower(take_all)
     if any(key not in _known for key, _ in layers):
-        _time(layers, fast, build(lambda y, ins: False))
+        _time(layers, build(fast), build(lower(lambda y, ins: False)))
         _store()
     return lambda y, ins: _known.get(_key(y, ins), False)
 

@@ -237,9 +237,12 @@ def compile(  # noqa: A001  (PyTorch's word)
     """
     graph = prepare(trace(network, shape), training)
 
-    def build(chosen: Choose) -> Plan:
+    def lower(chosen: Choose) -> Lowering:
         low = Lowering(graph, training, jit.threads(), chosen)
         low.forward()
+        return low
+
+    def build(low: Lowering) -> Plan:
         return Plan(low, Backward(low) if training else None, mean, scale)
 
-    return build(choose(winograd, training, build))
+    return build(lower(choose(winograd, training, lower, build)))
