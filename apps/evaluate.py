@@ -58,21 +58,15 @@ def _score_file(dataset: "DetectionDataset", path: str) -> "tuple[Scores, list[d
 def _score_network(
     dataset: "DetectionDataset", args: argparse.Namespace
 ) -> "tuple[Scores, list[dict[str, Any]]]":
-    from visionkit.engine.evaluator import evaluate
     from visionkit.engine.validation import DetectionValidation
 
     use_threads(args)
     detector = open_detector(args)
     info = replace(detector.info, input_size=detector.size)
-    validation = DetectionValidation(dataset, info)
+    validation = DetectionValidation(dataset, info, skip_bad=args.skip_bad)
     _tell_mapping(info.names, validation.category_ids)
     entries = validation.detect(detector.network, _progress)
-    scores = evaluate(validation.ground_truth, entries, image_ids=dataset.image_ids)
-    left_out = [n for n, i in zip(info.names, validation.category_ids, strict=True) if i is None]
-    if left_out:
-        note = f"{len(left_out)} classes of the detector are not in the data: {', '.join(left_out)}"
-        scores = replace(scores, notes=(*scores.notes, note))
-    return scores, entries
+    return validation.score(entries), entries
 
 
 def _tell_mapping(names: tuple[str, ...], category_ids: list[int | None]) -> None:

@@ -78,16 +78,17 @@ def _fit(
         train_ap=not args.no_train_ap,
     )
     progress.message(f"{info.architecture} at {info.input_size[0]}x{info.input_size[1]}, {len(train)} images")
+    given_images = [len(dataset) + _left_out(dataset) for dataset in (train, validation)]
     done = trainer.fit(resume=bool(args.resume), override=args.override, strict=args.strict_resume)
-    _tell_left_out(train, len(getattr(trainer.loader, "failed", ())))
+    for verb, dataset, count in zip(("trained", "scored"), (train, validation), given_images, strict=True):
+        if left_out := _left_out(dataset):
+            print(f"{verb} on {count - left_out:,} of {count:,} images")
     return done
 
 
-def _tell_left_out(train: "DetectionDataset", failed: int) -> None:
-    """How many pictures `--skip-bad` cost: dropped by the reader, or found damaged when they were read."""
-    dropped = sum(p.kind.startswith("picture") and p.severity == "dropped" for p in train.problems)
-    if dropped + failed:
-        print(f"trained on {len(train) - failed:,} of {len(train) + dropped:,} images")
+def _left_out(dataset: "DetectionDataset") -> int:
+    """How many pictures `--skip-bad` cost: dropped by the reader, or found damaged when they were decoded."""
+    return sum(p.kind.startswith("picture") and p.severity == "dropped" for p in dataset.problems)
 
 
 def _network(

@@ -164,19 +164,71 @@ def test_bench_and_warmup_run(visionkit, weights):
     assert "is ready" in visionkit("warmup", "--weights", weights).out
 
 
-def test_skipped_pictures_are_counted(visionkit, flags, shapes, tmp_path):
-    shutil.copytree(shapes / "train", tmp_path / "train")
-    (tmp_path / "train" / "images" / "shapes-000003.png").write_bytes(b"damaged")
-    given = [
-        "--train-json",
-        tmp_path / "train" / "train.json",
-        "--train-images",
-        tmp_path / "train" / "images",
-    ]
+def damaged_copy(folder, to, name, header, inside):
+    """A part of the shapes with one picture that is none and one that ends early; returns its flags."""
+    shutil.copytree(folder, to)
+    (to / "images" / header).write_bytes(b"damaged")
+    cut = to / "images" / inside
+    cut.write_bytes(cut.read_bytes()[:-400])
+    return [f"--{name}-json", to / f"{name}.json", f"--{name}-images", to / "images"]
+
+
+def test_training_pictures_that_are_skipped_are_counted(visionkit, flags, shapes, tmp_path):
+    bad = ("shapes-000003.png", "shapes-000005.png")
+    given = damaged_copy(shapes / "train", tmp_path / "train", "train", *bad)
     how = ("--size", "64", "--epochs", "1", "--batch", "5")
     refused = visionkit("train", *given, *flags[4:], *how, "--out", tmp_path / "run")
     assert refused.code == 3
-    assert "shapes-000003.png" in refused.err
+    assert bad[0] in refused.err
     ran = visionkit("train", *given, *flags[4:], *how, "--skip-bad", "--out", tmp_path / "run")
     assert ran.code == 0, ran.err
-    assert "trained on 15 of 16 images" in ran.out
+    assert "trained on 14 of 16 images" in ran.out
+    assert "scored on" not in ran.out
+    report = json.loads((tmp_path / "run" / "problems-train.json").read_text())
+    assert report["counts"] == {"picture": 2}
+    assert [name in problem["place"] for name, problem in zip(bad, report["problems"], strict=True)] == [
+        True
+    ] * 2
+    assert not (tmp_path / "run" / "problems-val.json").exists()
+
+
+def without(document, files):
+    """A COCO document without some pictures and their objects."""
+    left_out = {image["id"] for image in document["images"] if image["file_name"] in files}
+    images = [image for image in document["images"] if image["id"] not in left_out]
+    annotations = [a for a in document["annotations"] if a["image_id"] not in left_out]
+    return document | {"images": images, "annotations": annotations}
+
+
+def test_validation_pictures_that_are_skipped_count_nowhere(visionkit, flags, shapes, weights, tmp_path):
+    """The same numbers, to the last digit, as if they had never been listed; in training and in eval."""
+    bad = ("shapes-000001.png", "shapes-000002.png")
+    given = damaged_copy(shapes / "val", tmp_path / "val", "val", *bad)
+    clean = tmp_path / "clean.json"
+    clean.write_text(json.dumps(without(json.loads(given[1].read_text()), bad)))
+    how = ("--size", "64", "--epochs", "2", "--batch", "8", "--no-train-ap")
+    refused = visionkit("train", *flags[:4], *given, *how, "--out", tmp_path / "refused")
+    assert refused.code == 3
+    (tmp_path / "val" / "images" / bad[0]).unlink()
+    ran = visionkit("train", *flags[:4], *given, *how, "--skip-bad", "--out", tmp_path / "run")
+    assert ran.code == 0, ran.err
+    assert "scored on 2 of 4 images" in ran.out
+    assert "trained on" not in ran.out
+    report = json.loads((tmp_path / "run" / "problems-val.json").read_text())
+    assert report["counts"] == {"picture-missing": 1, "picture": 1}
+    assert {problem["severity"] for problem in report["problems"]} == {"dropped"}
+    assert bad[1] in report["problems"][1]["place"]
+
+    images = ("--val-images", given[3])
+    visionkit("train", *flags[:4], "--val-json", clean, *images, *how, "--out", tmp_path / "clean")
+    metrics = [(tmp_path / run / "metrics.csv").read_text() for run in ("run", "clean")]
+    assert metrics[0] == metrics[1]
+
+    sources = [("--json-annotations", truth, "--images", given[3], "--json") for truth in (given[1], clean)]
+    assert visionkit("eval", "--weights", weights, *sources[0]).code == 3
+    skipped, whole = (visionkit("eval", "--weights", weights, *one, "--skip-bad") for one in sources)
+    found, expected = json.loads(skipped.out), json.loads(whole.out)
+    assert "cannot be read: 1" in found.pop("notes")[-1]
+    expected.pop("notes")
+    assert found == expected
+    assert found["images"] == 2

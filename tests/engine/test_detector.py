@@ -227,8 +227,23 @@ def test_training_pictures_that_cannot_be_read_are_not_scored(shapes, info, monk
         assert found.values == whole.values
         assert (found.images, found.boxes) == (whole.images, whole.boxes)
         assert "cannot be read: 1" in found.notes[-1]
+        assert list(left.failed) == [part.files[2]]
     with pytest.raises(DataError, match="damaged"):
         DetectionValidation(part, info).scores(network)
+
+
+def test_a_validation_without_a_single_picture(shapes, info, monkeypatch):
+    """All damaged: no score, and no failure either. None to begin with: refused."""
+
+    def damaged(self, record):
+        raise DataError("damaged", file=record.file)
+
+    monkeypatch.setattr(ShapesDataset, "_picture", damaged)
+    scores = DetectionValidation(shapes[1], info, skip_bad=True).scores(zoo.card("yolo-nano").network(3))
+    assert (scores.images, scores.boxes, scores["AP"]) == (0, 0, None)
+    assert "cannot be read: 5" in scores.notes[-1]
+    with pytest.raises(DataError, match="no picture is left"):
+        DetectionValidation(shapes[1].part([]), info)
 
 
 def test_validation_agrees_with_the_predictor(trained, shapes):

@@ -2,7 +2,7 @@
 
 import hashlib
 from abc import ABC
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError, FileError
+from ..errors import DataError, FileError, VisionKitError
 from ..io.image import read_header, read_image, turn_for
 from .problems import Problems, Severity
 from .sample import Sample
@@ -126,9 +126,18 @@ class DetectionDataset(ABC):  # noqa: B024  complete for sets of files; in-memor
                 good.append(record)
             except (DataError, FileError) as error:
                 place = f"images[{index}] (id {record.image_id}) {record.file}"
-                kind = "picture" if isinstance(error, DataError) else "picture-missing"
-                self.problems.add(kind, place, error.reason, severity=severity)
+                self._unreadable(place, error, severity)
         self.records = tuple(good)
+
+    def note_unreadable(self, failed: Mapping[str, VisionKitError]) -> None:
+        """Note pictures that were left out when they were decoded, by file, among the problems; each once."""
+        noted = {problem.place for problem in self.problems}
+        for file in sorted(failed.keys() - noted):
+            self._unreadable(file, failed[file], "dropped")
+
+    def _unreadable(self, place: str, error: VisionKitError, severity: Severity) -> None:
+        kind = "picture" if isinstance(error, DataError) else "picture-missing"
+        self.problems.add(kind, place, error.reason, severity=severity)
 
     def require_boxes(self) -> None:
         """Refuse a set that cannot train anything.

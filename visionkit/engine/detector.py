@@ -32,7 +32,8 @@ class DataSettings:
         augment: the recipe.
         sizes: input sizes to change between, for multi-scale training; empty trains at the detector's.
         workers: threads that prepare batches; any number gives the same bits.
-        skip_bad: leave out pictures that cannot be read, counted, instead of stopping.
+        skip_bad: leave out pictures that cannot be read, of the validation too, instead of stopping; they
+            are noted among the problems of their data set.
     """
 
     batch: int = 16
@@ -58,6 +59,9 @@ def detector_trainer(
     train_ap: bool = True,
 ) -> Trainer:
     """A trainer for a detector; call `fit`.
+
+    After each evaluation the problems of the data so far are in `problems-train.json` and `problems-val.json`
+    of the run folder, where there are any.
 
     Args:
         network: its weights are the starting point.
@@ -103,7 +107,17 @@ def detector_trainer(
         },
         "train_ap": train_ap,
     }
-    scoring = DetectionValidation(validation, info)
+    scoring = DetectionValidation(validation, info, skip_bad=data.skip_bad)
+    both = ValidationAndTraining(scoring, train, skip_bad=data.skip_bad) if train_ap else None
+
+    def scores(network: Module) -> dict[str, float | None]:
+        found = (both or scoring)(network)
+        train.note_unreadable(loader.failed | (both.training.failed if both else {}))
+        validation.note_unreadable(scoring.failed)
+        for part, dataset in (("train", train), ("val", validation)):
+            if len(dataset.problems):
+                dataset.problems.report(Path(folder) / f"problems-{part}.json")
+        return found
 
     def metadata(summary: dict[str, Any]) -> dict[str, str]:
         return info.to_metadata({k: v for k, v in summary.items() if k != "detector"})
@@ -114,7 +128,7 @@ def detector_trainer(
         loader,
         folder,
         settings,
-        validation=(ValidationAndTraining(scoring, train, skip_bad=data.skip_bad) if train_ap else scoring),
+        validation=scores,
         mean=info.mean,
         scale=info.scale,
         metadata=metadata,

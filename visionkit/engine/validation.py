@@ -1,6 +1,6 @@
 """Scoring a network on a data set: letterbox, plan, decode, map back, pycocotools."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -42,11 +42,15 @@ class DetectionValidation:
         info: the detector's description.
         batch: pictures at a time.
         confidence, iou, max_detections: of the decoding. COCO's rules reward long lists, hence .005 and 100.
-        skip_bad: leave out pictures that cannot be read, and note it, instead of stopping.
+        skip_bad: leave out pictures that cannot be read, of the ground truth too, instead of stopping; they
+            are counted in the notes and listed in `failed`.
         cache: keep the letterboxed pictures in memory if they fit (1 GB).
 
+    Attributes:
+        failed: by file, why a picture was left out.
+
     Raises:
-        DataError: no class of the data is among the detector's.
+        DataError: no class of the data is among the detector's, or there is no picture.
     """
 
     def __init__(
@@ -66,7 +70,9 @@ class DetectionValidation:
         self.count = len(dataset)
         self.batch = min(batch, self.count)
         self.skip_bad = skip_bad
-        self._failed: set[int] = set()
+        self.failed: dict[str, VisionKitError] = {}
+        if not self.count:
+            raise DataError("no picture is left to score", file=dataset.problems.file)
         self.ground_truth = dataset.to_coco()
         self.category_ids = match_classes(info.names, self.ground_truth["categories"])
         if all(number is None for number in self.category_ids):
@@ -91,11 +97,14 @@ class DetectionValidation:
             network: in any mode; it is compiled for inference with its present weights.
             progress: told (pictures done, pictures in all) after each batch.
         """
-        entries = self.detect(network, progress)
-        ids = [number for index, number in enumerate(self.dataset.image_ids) if index not in self._failed]
+        return self.score(self.detect(network, progress))
+
+    def score(self, entries: Sequence[Mapping[str, Any]]) -> Scores:
+        """Score what `detect` found, over the pictures that could be read."""
+        ids = [record.image_id for record in self.dataset.records if record.file not in self.failed]
         scores = evaluate(self.ground_truth, entries, image_ids=ids)
-        if self._failed:
-            note = f"pictures left out because they cannot be read: {len(self._failed)}"
+        if self.failed:
+            note = f"pictures left out because they cannot be read: {len(self.failed)}"
             scores = replace(scores, notes=(*scores.notes, note))
         unknown = [
             name for name, number in zip(self.info.names, self.category_ids, strict=True) if number is None
@@ -134,14 +143,15 @@ class DetectionValidation:
         """The letterboxed picture; None where it cannot be read."""
         if self._cached is not None and index in self._cached:
             return self._cached[index]
-        if index in self._failed:
+        file = self.dataset.records[index].file
+        if file in self.failed:
             return None
         try:
             image = self.dataset[index].image
-        except VisionKitError:
+        except VisionKitError as error:
             if not self.skip_bad:
                 raise
-            self._failed.add(index)
+            self.failed[file] = error
             return None
         letterbox = Letterbox(image.shape[:2], self.info.input_size)
         entry = letterbox.apply(image), letterbox
