@@ -18,6 +18,8 @@ from protocol import Job
 
 #: Cores that other processes may use on average while a round runs, and how often it is tried.
 QUIET, TRIES = 0.15, 4
+#: Folders under VISIONKIT_PEERS, where it is not that of torch.
+_PEERS = {"opencv4": "cv4"}
 #: Left out of every worker's environment: they hold OpenBLAS back on the machines that set them.
 UNSET = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 
@@ -38,24 +40,28 @@ def environment(threads: int, **more: str) -> dict[str, str]:
     return {**kept, **counts, "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": path, **more}
 
 
-def python_of(tool: str) -> str:
-    """The interpreter that has `tool`: ours, or that of the peers.
+def python_of(family: str) -> str:
+    """The interpreter that has a family of tools: ours, or one of the peers'.
 
     Raises:
         WorkerError: there are no peers here.
     """
-    if tool.startswith("visionkit"):
+    if family == "visionkit":
         return sys.executable
-    python = Path(os.environ.get("VISIONKIT_PEERS", ""), "torch", "bin", "python")
+    python = Path(os.environ.get("VISIONKIT_PEERS", ""), _PEERS.get(family, "torch"), "bin", "python")
     if not python.is_file():
-        raise WorkerError(f"{tool}: no interpreter {python}; set VISIONKIT_PEERS")
+        raise WorkerError(f"{family}: no interpreter {python}; set VISIONKIT_PEERS")
     return str(python)
 
 
-def script_of(tool: str) -> str:
-    """The worker that runs `tool`."""
-    family = tool.split("-")[0]
-    return str(_HERE / f"{family if family in ('visionkit', 'torch') else 'engine'}_worker.py")
+def command_of(job: Job) -> list[str]:
+    """What starts the worker that does `job`.
+
+    Raises:
+        WorkerError: its interpreter is not here.
+    """
+    family = job.family if job.family in ("visionkit", "torch") else "engine"
+    return [python_of(job.family), str(_HERE / f"{family}_worker.py"), str(job)]
 
 
 def run_once(job: Job) -> str:
@@ -64,8 +70,9 @@ def run_once(job: Job) -> str:
     Raises:
         WorkerError: it failed.
     """
-    command = [python_of(job.tool), script_of(job.tool), str(job)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment(job.threads), check=False)
+    done = subprocess.run(
+        command_of(job), capture_output=True, text=True, env=environment(job.threads), check=False
+    )
     if done.returncode:
         raise WorkerError(f"{job.tool}, {job.kind}: {done.stderr[-1000:].strip()}")
     return done.stdout
@@ -75,16 +82,15 @@ class Worker:
     """The process of one tool; ready once it is made.
 
     Attributes:
-        facts: its version and the milliseconds of its first run.
+        facts: its version, the milliseconds of its first run and the megabytes it took until then.
     """
 
     def __init__(self, job: Job) -> None:
         self.job = job
         self._log = Path(job.folder, f"{job.tool}.log")
-        command = [python_of(job.tool), script_of(job.tool), str(job)]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
+                command_of(job), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
                 env=environment(job.threads),
             )  # fmt: skip
         self.facts = self._answer()
@@ -144,10 +150,10 @@ class Foreign:
         return (user + nice + system + irq + soft + steal) / _TICK - ours
 
 
-def quietly(measure: Callable[[], T], pids: Sequence[int] = ()) -> tuple[T, float]:
+def quietly(measure: Callable[[], T], pids: Sequence[int] = (), tries: int = TRIES) -> tuple[T, float]:
     """What `measure` returns and the foreign load while it ran: the first quiet try, or the quietest."""
     best: tuple[T, float] | None = None
-    for attempt in range(TRIES):
+    for attempt in range(tries):
         time.sleep(0.02 + attempt)
         foreign = Foreign(pids)
         value = measure()

@@ -1,10 +1,12 @@
 """What the harness and its workers agree on. Standard library and NumPy only: every interpreter reads it.
 
 A worker builds one network for one tool, writes its maps (in training its gradients too) to a file, says that
-it is ready, then runs for as many seconds as each line on standard input asks for and answers with the
-median time. Both directions carry one JSON object per line; the end of the input ends the worker.
+it is ready and what memory it took, then runs for as many seconds as each line on standard input asks for and
+answers with the median time. Both directions carry one JSON object per line; the end of the input ends the
+worker.
 """
 
+import contextlib
 import json
 import os
 import statistics
@@ -28,6 +30,9 @@ SHAPES = {
     "yolo-nano": (320, 320, 3),
 }
 
+#: What the end of a tool's name says of the numbers that it multiplies: float32 where it says nothing.
+PRECISIONS = {"float32": "", "bfloat16": "-bf16", "int8": "-int8"}
+
 #: Learning rate of the measured training step: the weights move, the numbers stay tame.
 LEARNING_RATE = 1e-5
 
@@ -37,7 +42,7 @@ class Job:
     """What one worker does.
 
     Attributes:
-        tool: its name in the tables; kind: "inference" or "training"; network: one of `SHAPES`.
+        tool: its name in the tables; kind: "inference", "memory" or "training"; network: one of `SHAPES`.
         batch: inputs at a time; threads: to compute on.
         folder: holds the weights and input for all, takes the results.
     """
@@ -56,6 +61,16 @@ class Job:
 
     def __str__(self) -> str:
         return json.dumps(asdict(self))
+
+    @property
+    def family(self) -> str:
+        """The tool without its variants."""
+        return self.tool.partition("-")[0]
+
+    @property
+    def precision(self) -> str:
+        """One of `PRECISIONS`."""
+        return next((name for name, end in PRECISIONS.items() if end and end in self.tool), "float32")
 
     @property
     def weights(self) -> Path:
@@ -84,10 +99,35 @@ def numbered(maps: Any) -> dict[str, np.ndarray]:
     return {f"map.{i}": one for i, one in enumerate(ordered)}
 
 
+class Rise:
+    """How far this process's resident memory rises above where it stands when this is made."""
+
+    def __init__(self) -> None:
+        with contextlib.suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")  # forget the peak of the imports
+        self._start = _kilobytes("VmRSS")
+
+    def megabytes(self) -> float:
+        """Peak minus start."""
+        return (_kilobytes("VmHWM") - self._start) / 1024
+
+
+def _kilobytes(name: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name))
+
+
 def serve(
-    job: Job, version: str, check: Callable[[], Mapping[str, np.ndarray]], step: Callable[[], object]
-) -> None:
-    """Run `check` once and keep what it returns, then time `step` until the input ends."""
+    job: Job, version: str, rise: Rise, check: Callable[[], Mapping[str, np.ndarray]],
+    step: Callable[[], object],
+) -> None:  # fmt: skip
+    """Run `check` once and keep what it returns, then time `step` until the input ends.
+
+    Args:
+        job: what this worker does; version: of the tool.
+        rise: made when the tool was imported and nothing else done.
+        check: one step that returns what it computed; step: one that need not.
+    """
     answers = _private_stdout()
     start = time.perf_counter()
     computed = check()
@@ -95,7 +135,8 @@ def serve(
     np.savez(job.results, **computed)
     for _ in range(2):
         step()
-    _answer(answers, {"version": version, "first_ms": 1e3 * first})
+    facts = {"version": version, "first_ms": 1e3 * first, "memory_mb": rise.megabytes()}
+    _answer(answers, facts)
     for line in sys.stdin:
         _answer(answers, _timed(step, json.loads(line)["seconds"]))
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 from networks import build
-from protocol import LEARNING_RATE, SHAPES, Job, numbered, serve
+from protocol import LEARNING_RATE, SHAPES, Job, Rise, numbered, serve
 
 from visionkit import __version__
 from visionkit.graph import compile as compile_network
@@ -19,14 +19,20 @@ Check = Callable[[], Mapping[str, np.ndarray]]
 
 def main() -> None:
     """Do the job on the command line."""
-    job = Job.given()
+    job, rise = Job.given(), Rise()
     set_threads(job.threads)
     network = build(job.network).train(job.kind == "training")
     if job.kind == "prepare":
         prepare(job, network)
         return
     make = training if job.kind == "training" else inference
-    serve(job, f"visionkit {__version__}, {LANES} lanes", *make(network, np.load(job.input)))
+    parts = make(network, np.load(job.input), precision(job))
+    serve(job, f"visionkit {__version__}, {LANES} lanes", rise, *parts)
+
+
+def precision(job: Job) -> dict[str, str]:
+    """What `compile` is told: nothing where it is float32."""
+    return {} if job.precision == "float32" else {"precision": job.precision}
 
 
 def prepare(job: Job, network: Module) -> None:
@@ -38,15 +44,15 @@ def prepare(job: Job, network: Module) -> None:
     print(json.dumps({"gflop": table.flops / 1e9, "parameters": table.parameters}))
 
 
-def inference(network: Module, x: np.ndarray) -> tuple[Check, Callable[[], object]]:
+def inference(network: Module, x: np.ndarray, how: dict[str, str]) -> tuple[Check, Callable[[], object]]:
     """One forward run, with the weights folded and packed when the plan is made."""
-    plan = compile_network(network, x.shape)
+    plan = compile_network(network, x.shape, **how)
     return lambda: numbered(plan.forward(x)), lambda: plan.forward(x)
 
 
-def training(network: Module, x: np.ndarray) -> tuple[Check, Callable[[], object]]:
+def training(network: Module, x: np.ndarray, how: dict[str, str]) -> tuple[Check, Callable[[], object]]:
     """Forward, the mean of squares of every map, backward, SGD."""
-    plan = compile_network(network, x.shape, training=True)
+    plan = compile_network(network, x.shape, training=True, **how)
     optimizer = SGD(network.parameters(), lr=LEARNING_RATE)
 
     def step() -> None:

@@ -63,3 +63,26 @@ def test_a_missing_peer_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert code == 1
     assert "VISIONKIT_PEERS" in network["failed"]["torch"]
     assert network["ms"]["visionkit"] > 0
+
+
+def test_memory_is_measured_and_tabled(tmp_path: Path) -> None:
+    words = ["--network", "yolo-nano", "--threads", "1", "--against"]
+    code, facts, said = run(tmp_path, "memory", *words)
+    assert code == 0, said
+    assert facts["networks"]["yolo-nano"]["memory_mb"]["visionkit"] > 5  # its weights alone have as many
+    assert facts["networks"]["yolo-nano"]["ratio"] == {"visionkit": 1.0}
+    table = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks" / "table.py"), str(tmp_path / "out.json")],
+        capture_output=True, text=True, check=True,
+    ).stdout.splitlines()  # fmt: skip
+    assert table[0] == "|  | visionkit |"
+    assert table[2].startswith("| yolo-nano, batch 1, 1 threads, memory | ")
+
+
+@pytest.mark.slow
+def test_startup(tmp_path: Path) -> None:
+    code, facts, said = run(tmp_path, "startup", "--threads", "1")
+    assert code == 0, said
+    seconds = facts["startup"]["seconds"]
+    assert seconds["detect"] - seconds["import numpy, cv2"] == seconds["detect beyond the imports"]
+    assert seconds["warmup, cold"] > seconds["visionkit --help"] > 0
