@@ -7,11 +7,12 @@ halos as wide as their readers need, parts of a concatenation written in place, 
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import TraceError
 from ..kernels import conv, depthwise, norm, pointwise, pool, winograd
 from ..kernels.jit import LANES, Kernel
-from ..kernels.memory import Buffer, Call, Map, padded, spaced
+from ..kernels.memory import Buffer, Call, Map, call, padded, spaced
 from ..tensor import Tensor
 from .choice import Choose
 from .constants import Constants
@@ -55,10 +56,11 @@ class Lowering:
         self.dropouts: dict[int, int] = {}  # of dropout outputs: the layer's number
         self.unshared: set[Buffer] = set()
         self.scratch_size = 0
+        self.slack = 64  # numbers behind the memory's end that kernels may read
+        self.gain = 1.0  # of the pictures' numbers in the map of the input
         self._placed = self._placements()
-        n, h, w, c = four(graph.inputs[0].shape)
-        self.input = Map(Buffer(n, h, w, c), c)
-        self.maps[id(graph.inputs[0])] = self.input
+        given = graph.inputs[0]
+        self.input = self.maps[id(given)] = Map(self.picture(given), given.shape[-1])
         self.unshared.add(self.input.buffer)
 
     def forward(self) -> None:
@@ -93,10 +95,22 @@ class Lowering:
                 self.new_map(whole)
             made = Map(self.maps[id(whole)].buffer, value.shape[-1], c0)
         else:
-            n, h, w, c = four(value.shape)
-            made = Map(Buffer(n, h, w, spaced(c)), c)
+            made = Map(self.buffer(value), value.shape[-1])
         self.maps[id(value)] = made
         return made
+
+    def buffer(self, value: Value) -> Buffer:
+        """Storage of a result."""
+        n, h, w, c = four(value.shape)
+        return Buffer(n, h, w, spaced(c))
+
+    def picture(self, value: Value) -> Buffer:
+        """Storage of the network's input."""
+        return Buffer(*four(value.shape))
+
+    def take_call(self) -> tuple[Kernel, NDArray[np.int64]]:
+        """The kernel that takes pictures in, and its integers."""
+        return pointwise.take_picture, call(self.input.place)[0]
 
     def in_place(self, part: Value, whole: Value) -> bool:
         """Whether `part` is computed straight into the concatenation `whole`."""

@@ -8,19 +8,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ShapeError, UsageError
+from ..errors import ShapeError, UnknownNameError, UsageError
 from ..kernels import jit, pointwise
 from ..kernels.layer import warn_if_slow
-from ..kernels.memory import Buffer, Call, Map, call
+from ..kernels.memory import Buffer, Call, Map
+from ..kernels.narrow import FLOAT32
 from ..kernels.program import Program
 from ..nn import Module
 from ..shapes import Shape
 from ..tensor import Tensor
 from .backward import Backward
+from .calibration import Ranges
 from .choice import Choose, How, choose
 from .lower import Lowering
 from .memory import lay_out, lifetimes, rounded
 from .passes import prepare
+from .precision import PRECISIONS, Narrowing
 from .trace import Value, trace
 
 F32 = NDArray[np.float32]
@@ -44,7 +47,7 @@ class Plan:
         self.step = 0
         self._low, self._backward = lowering, backward
         self._fresh = False  # whether what backward needs is there
-        self._scaling = np.array((mean, scale), np.float32)
+        self._scaling = np.array((mean, scale * lowering.gain), np.float32)
         self._seeds: list[F32 | None] = []
         self._split = len(lowering.steps)
         if backward is not None:
@@ -65,7 +68,7 @@ class Plan:
         pinned |= dict.fromkeys(low.unshared, (-1, last + 1))
         spans = lifetimes(low.steps, pinned)
         end, shared = lay_out(spans, low.constants.reserved + rounded(low.scratch_size))
-        self.memory: F32 = jit.aligned(end + 64)
+        self.memory: F32 = jit.aligned(end + low.slack)
         names: list[str] = []
         calls: list[tuple[jit.Kernel, Call]] = []
         cleared: set[Buffer] = set()
@@ -92,7 +95,7 @@ class Plan:
             None if seed is None else self._array(seed, value)
             for seed, value in zip(seeds, values, strict=False)
         ]
-        self._take = call(low.input.place)[0]
+        self._take = low.take_call()
         self.refresh()
         if backward is not None:
             self._connect_gradients(backward)
@@ -149,7 +152,8 @@ class Plan:
                 for integers in self._dropouts:
                     integers[-1] = self.step
                 self.step += 1
-            pointwise.take_picture(self.memory, self.tables, pictures, self._take, self._scaling)
+            take, place = self._take
+            take(self.memory, self.tables, pictures, place, self._scaling)
             warn_if_slow()
             self._program.run(self.memory, self.tables, 0, self._split_at)
             for vector in self._low.constants.vectors.values():
@@ -220,6 +224,8 @@ def compile(  # noqa: A001  (PyTorch's word)
     mean: float = 0.0,
     scale: float = 1.0,
     winograd: How = "rule",
+    precision: str = "float32",
+    ranges: Ranges | None = None,
 ) -> Plan:
     """Compile `network` for one input shape.
 
@@ -231,14 +237,26 @@ def compile(  # noqa: A001  (PyTorch's word)
         mean, scale: the network sees (pictures - mean) * scale.
         winograd: which 3x3 convolutions take this form: those of a committed "rule"; in inference those
             for which it was faster when "timed" inside the network, once on each machine; none: "direct".
+        precision: "float32"; or, for inference, "bfloat16" or "int8": what convolutions multiply.
+        ranges: of the network's values, from `calibrate`; "int8" needs them.
 
     Raises:
         TraceError: the network does what a plan cannot run.
+        UsageError: a precision that there is not, that this processor lacks, or that training cannot use;
+            "int8" without ranges, or with those of another network.
     """
+    if precision not in PRECISIONS:
+        raise UnknownNameError("no such precision", value=precision, remedy=f"one of {', '.join(PRECISIONS)}")
+    if training and precision != "float32":
+        raise UsageError("training runs in float32", value=precision)
     graph = prepare(trace(network, shape), training)
 
     def lower(chosen: Choose) -> Lowering:
-        low = Lowering(graph, training, jit.threads(), chosen)
+        kind, threads = PRECISIONS[precision], jit.threads()
+        if kind == FLOAT32:
+            low = Lowering(graph, training, threads, chosen)
+        else:
+            low = Narrowing(graph, kind, threads, chosen, ranges)
         low.forward()
         return low
 

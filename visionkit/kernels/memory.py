@@ -30,7 +30,7 @@ def spaced(channels: int) -> int:
 
 @dataclass(eq=False)
 class Buffer:
-    """Storage of n pictures of (h, w) pixels, `step` numbers each, framed by `halo` pixels of zeros."""
+    """Storage of n pictures of (h, w) pixels, `step` places each, framed by `halo` pixels of zeros."""
 
     n: int
     h: int
@@ -38,6 +38,7 @@ class Buffer:
     step: int
     halo: int = 0
     base: int = -1  # its place in F; known once the memory is laid out
+    kind: int = 1  # numbers that share one place of F: 1 float32, 2 bfloat16, 4 int8
 
     @property
     def row(self) -> int:
@@ -72,7 +73,7 @@ class Map:
     def origin(self) -> int:
         """The place in F of pixel (0, 0) of the first picture."""
         buffer = self.buffer
-        return buffer.base + buffer.halo * (buffer.row + buffer.step) + self.c0
+        return buffer.base + buffer.halo * (buffer.row + buffer.step) + self.c0 // buffer.kind
 
     @property
     def place(self) -> tuple[int, int, int, int]:
