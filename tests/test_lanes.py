@@ -16,7 +16,12 @@ PROCESSORS = {
     8: {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2,+fma"},
     4: {"NUMBA_CPU_NAME": "nehalem", "NUMBA_CPU_FEATURES": "+sse4.2"},
 }
-TESTS = ("tests/graph/test_random_layers.py", "tests/kernels/test_simd.py", "tests/kernels/test_conv.py")
+TESTS = (
+    "tests/graph/test_random_layers.py",
+    "tests/kernels/test_simd.py",
+    "tests/kernels/test_conv.py",
+    "tests/kernels/test_winograd_wgrad.py",
+)
 
 
 @pytest.mark.parametrize("lanes", [8, pytest.param(4, marks=pytest.mark.slow)])

@@ -175,13 +175,13 @@ def test_weight_gradient_of_large_filters(inputs, outputs, taps, rng):
     check_weight_gradient(rng, n=3, h=6, w=9, inputs=inputs, outputs=outputs, taps=tuple(range(taps)))
 
 
-def check_weight_gradient(rng, *, n, h, w, inputs, outputs, taps):
+def check_weight_gradient(rng, *, n, h, w, inputs, outputs, taps, threads=2):
     x = Map(Buffer(n, h, w + len(taps) - 1, inputs), inputs)
     g = Map(Buffer(n, h, w, padded(outputs)), outputs)
     x.buffer.base = 0
     g.buffer.base = x.buffer.size + 16
     scratch = g.buffer.base + g.buffer.size + 16
-    target = scratch + wgrad.wgrad_scratch(len(taps), inputs, g) + 16
+    target = scratch + wgrad.wgrad_scratch(len(taps), inputs, g, threads) + 16
     size = len(taps) * inputs * (outputs + 2)
     memory = aligned(target + size + 64)
     memory[:] = SENTINEL
@@ -190,7 +190,7 @@ def check_weight_gradient(rng, *, n, h, w, inputs, outputs, taps):
     tables = Tables()
     made = wgrad.wgrad_call(
         tables, x, g, taps=np.array(taps, np.int32) * inputs, length=inputs, stride=(1, 1), scratch=scratch,
-        gradient=target, columns=outputs + 2,
+        gradient=target, columns=outputs + 2, threads=threads,
     )  # fmt: skip
     wgrad.wgrad(memory, tables.array(), *made)
     assert (memory[target + size :] == SENTINEL).all()
@@ -199,3 +199,14 @@ def check_weight_gradient(rng, *, n, h, w, inputs, outputs, taps):
     pictures, gradient = (m.view(memory).astype(np.float64) for m in (x, g))
     exact = np.stack([np.einsum("nhwi,nhwo->io", pictures[:, :, t : t + w], gradient) for t in taps])
     np.testing.assert_allclose(found[..., :outputs], exact, atol=2e-6 * np.abs(exact).max(), rtol=0)
+    return found
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("inputs", [3, 40, 700])
+def test_the_threads_of_a_weight_gradient_change_no_bit(inputs, threads):
+    settings = {"n": 2, "h": 9, "w": 30, "inputs": inputs, "outputs": 5 * LANES + 1, "taps": (0, 1, 2)}
+    results = [
+        check_weight_gradient(np.random.default_rng(4), **settings, threads=count) for count in (2, threads)
+    ]
+    np.testing.assert_array_equal(*results)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import TraceError
-from ..kernels import conv, depthwise, norm, pointwise, pool, wgrad, winograd
+from ..kernels import conv, depthwise, norm, pointwise, pool, wgrad, winograd, winograd_wgrad
 from ..kernels.memory import Buffer, Call, Map, call, padded, spaced
 from ..tensor import Tensor
 from .geometry import (
@@ -37,6 +37,13 @@ class Gradient:
 
     tensor: Tensor
     at: int
+
+
+def _plain(shape: dict[str, Pair]) -> bool:
+    """Whether Winograd's forms can compute this convolution's gradients."""
+    return shape["kernel"] == (3, 3) and all(
+        shape[part] == (1, 1) for part in ("stride", "padding", "dilation")
+    )
 
 
 class Backward:
@@ -173,16 +180,27 @@ class Backward:
         self._sum_up(value, *place, g.c, name)
 
     def _weights(self, name: str, x: Map, g: Map, at: int, columns: int, shape: dict[str, Pair]) -> None:
-        kernel = shape["kernel"]
+        kernel, threads = shape["kernel"], self.low.threads
+        if _plain(shape) and winograd_wgrad.pays(g, x.c):
+            scratch = self.low.scratch(winograd_wgrad.scratch_size(g, x.c, threads))
+            self.low.add(
+                name, winograd_wgrad.winograd_wgrad,
+                lambda: winograd_wgrad.wgrad_call(
+                    x, g, scratch=scratch(), gradient=at, columns=columns, threads=threads
+                ),
+                x, g,
+            )  # fmt: skip
+            return
         merged = merges(x, shape["dilation"]) and x.c < 16
         taps, length = (kernel[0], kernel[1] * x.c) if merged else (kernel[0] * kernel[1], x.c)
-        scratch = self.low.scratch(wgrad.wgrad_scratch(taps, length, g))
+        scratch = self.low.scratch(wgrad.wgrad_scratch(taps, length, g, threads))
         padding, dilation = shape["padding"], shape["dilation"]
         self.low.add(
             name, wgrad.wgrad,
             lambda: wgrad.wgrad_call(
                 self.low.constants.tables, x, g, taps=window_taps(x, kernel, padding, dilation, merged),
                 length=length, stride=shape["stride"], scratch=scratch(), gradient=at, columns=columns,
+                threads=threads,
             ),
             x, g,
         )  # fmt: skip
@@ -192,8 +210,7 @@ class Backward:
     ) -> None:
         """The data gradient: for every phase of the stride a convolution of g with some of the taps."""
         zero = self.low.constants.zeros(target.c)
-        plain = all(shape[part] == (1, 1) for part in ("stride", "padding", "dilation"))
-        if plain and shape["kernel"] == (3, 3) and winograd.pays(target, g.c, True):
+        if _plain(shape) and winograd.pays(target, g.c, True):
             # The same convolution with every filter turned by half a turn, in and out exchanged.
             s_kh, s_kw, s_i, s_o = weight_strides(weight)
             turned = (start * s_o + 2 * (s_kh + s_kw), -s_kh, -s_kw, s_o, s_i)

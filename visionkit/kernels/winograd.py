@@ -37,7 +37,7 @@ def _gather(m0, m1, m2, m3, m4, m5):
 
 
 @serial
-def _input_tile(F, source, row, step, channels, target, stride, small):
+def input_tile(F, source, row, step, channels, target, stride, small):
     """V of one tile; its 36 numbers per channel lie `stride` apart from `target` on."""
     for c in range(0, channels, LANES):
         for j in range(6):
@@ -69,7 +69,7 @@ def _input_tile(F, source, row, step, channels, target, stride, small):
 
 
 @serial
-def _edge_tile(F, x, row, step, height, width, y0, x0, channels, patch):
+def edge_tile(F, x, row, step, height, width, y0, x0, channels, patch):
     """The 6x6 tile whose corner is pixel (y0, x0), zero outside the picture, copied to `patch`."""
     zero = vsplat(0.0)
     for i in range(6):
@@ -148,10 +148,10 @@ def winograd(F, I, p, s):
                 to = v0 + (t - start) * ins
                 if y0 >= 0 and x0 >= 0 and y0 + 6 <= height and x0 + 6 <= width:
                     at = base + y0 * x_row + x0 * x_step
-                    _input_tile(F, at, x_row, x_step, ins, to, tiles * ins, small)
+                    input_tile(F, at, x_row, x_step, ins, to, tiles * ins, small)
                 else:
-                    _edge_tile(F, base, x_row, x_step, height, width, y0, x0, ins, patch)
-                    _input_tile(F, patch, 6 * ins, ins, ins, to, tiles * ins, small)
+                    edge_tile(F, base, x_row, x_step, height, width, y0, x0, ins, patch)
+                    input_tile(F, patch, 6 * ins, ins, ins, to, tiles * ins, small)
             for k in range(36):
                 for c in range(0, outs, BLOCK):
                     size = min(BLOCK, outs - c)
