@@ -88,7 +88,7 @@ def _detect(parser: Parser) -> None:
     )  # fmt: skip
     _network(parser)
     parser.add_argument("--demo", action="store_true", help="use the portrait that comes with matplotlib")
-    parser.add_argument("--confidence", type=fraction, metavar="F", help="least confidence, 0 to 1 (0.25)")
+    parser.add_argument("--confidence", type=fraction, metavar="F", help="least confidence, 0 to 1 (0.4)")
     parser.add_argument(
         "--iou", type=fraction, metavar="F", help="overlap of boxes taken for one object (0.5)"
     )

@@ -43,7 +43,7 @@ class Predictor:
         network: Module,
         info: DetectorInfo,
         *,
-        confidence: float = 0.25,
+        confidence: float = 0.4,
         iou: float = 0.5,
         max_detections: int = 100,
         size: int | tuple[int, int] | None = None,
