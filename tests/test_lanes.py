@@ -21,6 +21,8 @@ TESTS = (
     "tests/kernels/test_simd.py",
     "tests/kernels/test_conv.py",
     "tests/kernels/test_winograd_wgrad.py",
+    "tests/kernels/test_tiles.py",
+    "tests/kernels/test_staged.py",
 )
 
 

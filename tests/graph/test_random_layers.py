@@ -13,7 +13,7 @@ from tests.graph.guarded import Guarded
 from tests.graph.layers import ACTIVATIONS, Layer, Outputs, layers, plain_conv
 from visionkit import functional as F
 from visionkit.graph import Plan, compile  # noqa: A004
-from visionkit.kernels import winograd, winograd_wgrad
+from visionkit.kernels import staged, winograd, winograd_wgrad
 from visionkit.kernels.jit import LANES
 from visionkit.kernels.memory import Map
 from visionkit.ops.norm import updated_statistics
@@ -41,7 +41,7 @@ def compare(found: np.ndarray, exact: np.ndarray, tolerance: float, what: str, s
 def tolerances(plan: Plan) -> tuple[float, float]:
     """For values and for gradients; Winograd's activations hand their error on to the gradients."""
     kernels = {kernel for kernel, _ in plan._program.calls}
-    if winograd.winograd in kernels:
+    if kernels & {winograd.winograd, staged.staged}:
         return WINOGRAD, 3 * WINOGRAD
     return FORWARD, 3 * WINOGRAD if winograd_wgrad.winograd_wgrad in kernels else GRADIENT
 

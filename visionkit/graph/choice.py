@@ -6,12 +6,14 @@ every later plan, on any number of threads, makes the same bits.
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import VisionKitError
-from ..kernels import jit, winograd
+from ..kernels import jit, staged, winograd
 from ..kernels.memory import Map
 from ..weights.files import atomic_write, read_bytes
+from .geometry import Pair
 
 if TYPE_CHECKING:
     from .lower import Lowering
@@ -19,8 +21,24 @@ if TYPE_CHECKING:
 
 #: How an inference plan chooses: "rule" by shapes alone, "timed" by the clock, "direct" never Winograd.
 How = Literal["rule", "timed", "direct"]
-#: Whether a 3x3 convolution to `y` from so many channels takes Winograd's form.
-Choose = Callable[[Map, int], bool]
+
+
+def _never(y: Map, ins: int, kernel: Pair) -> int:
+    return 0
+
+
+@dataclass(frozen=True)
+class Choose:
+    """Which convolutions to `y` from so many channels take Winograd's form.
+
+    Attributes:
+        winograd: whether a 3x3 convolution runs in rounds; by the clock where that is asked for.
+        staged: the points of the form in which one of any filter runs in stages, 0 for none; asked first.
+    """
+
+    winograd: Callable[[Map, int], bool]
+    staged: Callable[[Map, int, Pair], int] = _never
+
 
 _FILE = "choices.json"
 _RUNS = 5
@@ -41,9 +59,11 @@ def choose(
             first time.
     """
     if how == "direct":
-        return lambda y, ins: False
-    if how == "rule" or training:
-        return lambda y, ins: winograd.pays(y, ins, training)
+        return Choose(lambda y, ins: False)
+    if training:
+        return Choose(lambda y, ins: winograd.pays(y, ins, True))
+    if how == "rule":
+        return Choose(lambda y, ins: winograd.pays(y, ins, False), staged.pays)
     _load()
     layers: list[tuple[str, bool]] = []
 
@@ -53,11 +73,11 @@ def choose(
             layers.append((_key(y, ins), winograd.pays(y, ins, False)))
         return possible
 
-    fast = lower(take_all)
+    fast = lower(Choose(take_all, staged.pays))
     if any(key not in _known for key, _ in layers):
-        _time(layers, build(fast), build(lower(lambda y, ins: False)))
+        _time(layers, build(fast), build(lower(Choose(lambda y, ins: False, staged.pays))))
         _store()
-    return lambda y, ins: _known.get(_key(y, ins), False)
+    return Choose(lambda y, ins: _known.get(_key(y, ins), False), staged.pays)
 
 
 def _key(y: Map, ins: int) -> str:

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import TraceError
-from ..kernels import conv, winograd
+from ..kernels import conv, staged, winograd
 from ..kernels.jit import Kernel
 from ..kernels.memory import Call, Tables, call, padded
 from ..tensor import Tensor
-from .geometry import constant, weight_strides
+from .geometry import Pair, constant, weight_strides
 from .memory import rounded
 from .trace import Value
 
@@ -115,4 +115,15 @@ class Constants:
             at = self._packed[key] = self.reserve(winograd.filter_size(ins, outs))
             sizes = (*strides, at, ins, outs, padded(outs))
             self.packs.append(Pack(winograd.pack_winograd, tensor, call(sizes)))
+        return self._packed[key]
+
+    def staged(
+        self, tensor: Tensor, strides: tuple[int, ...], kernel: Pair, points: int, ins: int, outs: int
+    ) -> int:
+        """Filters as `staged` reads them; `strides` are their start and (KH, KW, in, out) steps."""
+        key = (id(tensor), *strides, points, -5)
+        if key not in self._packed:
+            at = self._packed[key] = self.reserve(staged.filter_size(points, kernel, ins, outs))
+            sizes = staged.pack_call(strides, kernel, points, at, ins, outs)
+            self.packs.append(Pack(staged.pack_staged, tensor, sizes))
         return self._packed[key]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import TraceError
-from ..kernels import conv, depthwise, norm, pointwise, pool, winograd
+from ..kernels import conv, depthwise, norm, pointwise, pool, staged, winograd
 from ..kernels.jit import LANES, Kernel
 from ..kernels.memory import Buffer, Call, Map, call, padded, spaced
 from ..tensor import Tensor
@@ -44,7 +44,7 @@ class Lowering:
         graph: after the passes.
         training: batch-norms use the batch's statistics where the node says so, maps are kept.
         threads: how many threads will share each step.
-        choose: which 3x3 convolutions take Winograd's form.
+        choose: which convolutions take Winograd's form.
     """
 
     def __init__(self, graph: Graph, training: bool, threads: int, choose: Choose) -> None:
@@ -191,9 +191,16 @@ class Lowering:
         residual: Map | None = None, residual_mode: int = 0,
     ) -> None:  # fmt: skip
         """One dense convolution of `x` into `y` with output channels start .. start + y.c of `weight`."""
-        if (kernel, stride, padding, dilation) == _WINOGRAD and self.choose(y, x.c):
-            s_kh, s_kw, s_i, s_o = weight_strides(weight)
-            strides = (start * s_o, s_kh, s_kw, s_i, s_o)
+        s_kh, s_kw, s_i, s_o = weight_strides(weight)
+        strides = (start * s_o, s_kh, s_kw, s_i, s_o)
+        points = self.choose.staged(y, x.c, kernel) if stride == dilation == (1, 1) else 0
+        if points:
+            self.staged(
+                name, x, y, weight, strides, bias, kernel, padding, points, slope, cap, silu, residual,
+                residual_mode,
+            )  # fmt: skip
+            return
+        if (kernel, stride, padding, dilation) == _WINOGRAD and self.choose.winograd(y, x.c):
             self.winograd(name, x, y, weight, strides, bias, slope, cap, silu, residual, residual_mode)
             return
         merged = merges(x, dilation)
@@ -225,6 +232,25 @@ class Lowering:
                 self.constants.tables, x, y, filters=filters, bias=bias, zeros=zeros, scratch=scratch(),
                 slope=slope, cap=cap, silu=silu, residual=residual, residual_mode=residual_mode,
                 threads=self.threads,
+            ),
+            x, y, residual,
+        )  # fmt: skip
+
+    def staged(
+        self, name: str, x: Map, y: Map, weight: Tensor, strides: tuple[int, int, int, int, int], bias: int,
+        kernel: Pair, padding: Pair, points: int, slope: float, cap: float, silu: bool, residual: Map | None,
+        residual_mode: int,
+    ) -> None:  # fmt: skip
+        """A convolution of stride 1 by Winograd's form of that many points, in stages."""
+        filters = self.constants.staged(weight, strides, kernel, points, x.c, y.c)
+        zeros = self.constants.zeros(conv.BLOCK)
+        scratch = self.scratch(staged.scratch_size(y, x.c, kernel, points, self.threads))
+        self.add(
+            name, staged.staged,
+            lambda: staged.staged_call(
+                self.constants.tables, x, y, kernel=kernel, padding=padding, points=points, filters=filters,
+                bias=bias, zeros=zeros, scratch=scratch(), slope=slope, cap=cap, silu=silu,
+                residual=residual, residual_mode=residual_mode, threads=self.threads,
             ),
             x, y, residual,
         )  # fmt: skip

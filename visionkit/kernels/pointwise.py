@@ -11,7 +11,8 @@ LINEAR, SILU, SIGMOID, TANH = 0, 1, 2, 3
 
 
 @serial
-def _value(F, kind, v, slope, cap):
+def value(F, kind, v, slope, cap):
+    """An activation of one vector."""
     one, two, zero = vsplat(np.float32(1)), vsplat(np.float32(2)), vsplat(np.float32(0))
     if kind == SILU:
         return v / (one + vexp(zero - v))
@@ -48,7 +49,7 @@ def activate(F, I, p, s):
             source = x + line // height * x_image + line % height * x_row + i * x_step
             target = y + line // height * y_image + line % height * y_row + i * y_step
             for c in range(0, wide, LANES):
-                vstore(F, target + c, _value(F, kind, vload(F, source + c), slope, cap))
+                vstore(F, target + c, value(F, kind, vload(F, source + c), slope, cap))
             for c in range(channels, wide):
                 F[target + c] = 0.0
 
