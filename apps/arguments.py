@@ -111,6 +111,11 @@ def batch(text: str) -> int | None:
     return None if text == "dynamic" else whole(1, 4096)(text)
 
 
+def several(one: Callable[[str], Any]) -> Callable[[str], list[Any]]:
+    """A type for one or more values of another type, with commas between them."""
+    return lambda text: [one(part) for part in text.split(",")]
+
+
 def text(given: str) -> str:
     """A type for names and paths, which cannot be empty."""
     if not given:

@@ -1,157 +1,155 @@
-"""`visionkit bench`: how fast a network is here, part by part, and how near the kernels come to the peak."""
+"""`visionkit bench`: how fast a detector is here, part by part, and which one keeps up with a wanted rate."""
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 import time
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from visionkit.errors import UsageError
 
-from .detector import open_detector, use_threads
+from . import kernels
+from .detector import WEIGHTS, predictor_options
 from .sources import demo_picture
 
-#: Height and width, channels in and out, kernel, stride: the stages of well-known networks at their usual
-#: sizes, 3x3, 7x7 and 1x1, then what only our detectors have.
-CONVOLUTIONS = (
-    (56, 64, 64, 3, 1), (28, 128, 128, 3, 1), (14, 256, 256, 3, 1), (7, 512, 512, 3, 1),
-    (208, 16, 32, 3, 1), (104, 32, 64, 3, 1), (52, 64, 128, 3, 1), (13, 512, 1024, 3, 1),
-    (46, 128, 128, 7, 1), (64, 256, 128, 1, 1), (14, 96, 576, 1, 1), (416, 3, 16, 3, 1),
-    (320, 3, 16, 3, 2), (160, 16, 32, 3, 2), (40, 64, 64, 3, 1), (40, 64, 128, 3, 2), (10, 512, 256, 1, 1),
-)  # fmt: skip
+if TYPE_CHECKING:
+    from visionkit.engine.predictor import Predictor
+
+Size = tuple[int, int]
+
+PARTS = ("preprocess", "network", "postprocess")
+#: Sides of the square inputs that `--rate` tries where no sizes are given.
+SIDES = (640, 544, 480, 416, 352, 320, 256, 224, 192, 160)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure and print the network's parts, or the kernels."""
-    if args.lanes:
-        return _with_lanes(args)
-    use_threads(args)
-    return _kernels(args) if args.what == "kernels" else _network(args)
-
-
-def _network(args: argparse.Namespace) -> int:
-    """Milliseconds a picture, batch 1, on the demonstration picture."""
-    from visionkit.engine.validation import inference_mode
-    from visionkit.graph import compile as compile_network
-    from visionkit.io.image import read_image
-    from visionkit.vision.letterbox import Letterbox
-
-    detector = open_detector(args)
-    info, size = detector.info, detector.size
-    picture = read_image(demo_picture())
-    letterbox = Letterbox(picture.shape[:2], size)
-    pictures = letterbox.apply(picture)[None]
-    with inference_mode(detector.network):
-        plan = compile_network(detector.network, (1, *size, 3), mean=info.mean, scale=info.scale)
-    maps = [array.copy() for array in plan.forward(pictures)]
-    parts = {
-        "preprocess": lambda: letterbox.apply(picture, pictures[0]),
-        "network": lambda: plan.forward(pictures),
-        "postprocess": lambda: detector.codec.decode(maps, detector.confidence, detector.iou),
-    }
-    milliseconds = {name: _times(part, args.runs) for name, part in parts.items()}
-    facts = {**_machine(), "network": repr(detector), "runs": args.runs, "milliseconds": milliseconds}
-    if args.json:
-        print(json.dumps(facts))
-        return 0
-    print(f"{detector!r}\n{_machine_line(facts)}, {args.runs} runs, picture of {_shown(picture.shape[:2])}\n")
-    print(f"{'ms a picture':14}{'best':>9}{'median':>9}{'95 %':>9}")
-    for name, one in milliseconds.items():
-        print(f"{name:14}{one['best']:9.2f}{one['median']:9.2f}{one['p95']:9.2f}")
-    total = sum(one["median"] for one in milliseconds.values())
-    print(f"{'together':14}{'':9}{total:9.2f}{'':9}   {1000 / total:.1f} pictures a second")
-    return 0
-
-
-def _with_lanes(args: argparse.Namespace) -> int:
-    """The kernels once more in a process of its own: the width of vectors is settled when they are imported.
+    """Measure and print the parts of a network, what holds a rate, or the kernels; 1 if nothing holds it.
 
     Raises:
         UsageError: lanes for a whole network.
     """
-    if args.what != "kernels":
+    if args.what == "kernels":
+        return kernels.run(args)
+    if args.lanes:
         raise UsageError("--lanes goes with bench kernels", remedy="run visionkit bench kernels --lanes 8")
-    command = [sys.executable, "-m", "visionkit.apps.cli", "bench", "kernels", "--runs", str(args.runs)]
-    command += ["--threads", str(args.threads)] if args.threads else []
-    command += ["--json"] if args.json else []
-    sys.stdout.flush()
-    environment = {**os.environ, "VISIONKIT_LANES": str(args.lanes)}
-    return subprocess.run(command, env=environment, check=False).returncode  # noqa: S603  (our own command)
+    return _propose(args) if args.rate else _table(args)
 
 
-def _kernels(args: argparse.Namespace) -> int:
-    """GFLOP/s of single convolutions, and as a share of the peak of multiply-adds, measured before and after.
-
-    Operations are counted as the direct sum, so that a kernel that needs fewer can pass 100 %.
-    """
-    from visionkit.kernels.peak import peak_gflops
-
-    rows: list[dict[str, Any]] = []
-    peak = peak_gflops()
-    for side, before, after, kernel, stride in CONVOLUTIONS:
-        gflop, milliseconds = _convolution(side, before, after, kernel, stride, args.runs)
-        rate = gflop / milliseconds * 1e3
-        rows.append({"side": side, "in": before, "out": after, "kernel": kernel, "stride": stride,
-                     "ms": milliseconds, "gflops": rate})  # fmt: skip
-    peak = max(peak, peak_gflops())
-    for row in rows:
-        row["of_peak"] = row["gflops"] / peak
-    facts = {**_machine(), "peak_gflops": peak, "convolutions": rows}
-    if args.json:
-        print(json.dumps(facts))
-        return 0
-    print(f"{_machine_line(facts)}, peak {peak:.0f} GFLOP/s\n")
-    print(f"{'input':>12}{'out':>6}{'kernel':>8}{'ms':>9}{'GFLOP/s':>10}{'of peak':>9}")
-    for row in rows:
-        given = f"{row['side']}x{row['side']}x{row['in']}"
-        window = f"{row['kernel']}x{row['kernel']}/{row['stride']}"
-        print(
-            f"{given:>12}{row['out']:>6}{window:>8}{row['ms']:9.3f}{row['gflops']:10.1f}{row['of_peak']:9.0%}"
-        )
+def _table(args: argparse.Namespace) -> int:
+    """A row for each size and number of threads."""
+    report = _Report(args)
+    for size in args.size or [None]:
+        for threads in args.threads or _counts():
+            report.add(args.weights or WEIGHTS, _open(args, args.weights or WEIGHTS, size), threads)
+    report.close()
     return 0
 
 
-def _convolution(
-    side: int, before: int, after: int, kernel: int, stride: int, runs: int
-) -> tuple[float, float]:
-    """(GFLOP counted directly, best milliseconds) of one convolution in a plan of its own."""
-    from visionkit.graph import compile as compile_network
-    from visionkit.nn import Conv2d
+def _propose(args: argparse.Namespace) -> int:
+    """Try networks and sizes from much work to little until one keeps up in 95 of 100 pictures."""
+    from visionkit.graph import summary
+    from visionkit.models.zoo import CARDS, shipped
 
-    rng = np.random.default_rng(0)
-    layer = Conv2d(before, after, kernel, stride, kernel // 2, bias=False, rng=rng)
-    plan = compile_network(layer, (1, side, side, before))
-    picture = rng.standard_normal((1, side, side, before), np.float32)
-    _, height, width, _ = plan.forward(picture)[0].shape
-    best = sum(ms for _, _, ms in plan.profile(runs))
-    return 2e-9 * height * width * after * before * kernel * kernel, best
+    def work(candidate: tuple[str, "Predictor"]) -> int:
+        return summary(candidate[1].network.eval(), (1, *candidate[1].size, 3)).flops
 
-
-def _times(part: Callable[[], object], runs: int) -> dict[str, float]:
-    """Best, median and 95th percentile of `runs` calls in milliseconds, after one that warms up."""
-    part()
-    taken = []
-    for _ in range(runs):
-        begin = time.perf_counter()
-        part()
-        taken.append(1e3 * (time.perf_counter() - begin))
-    return {"best": min(taken), "median": float(np.median(taken)), "p95": float(np.quantile(taken, 0.95))}
+    sizes = args.size or [(side, side) for side in SIDES]
+    names = [args.weights] if args.weights else [*shipped(), *CARDS]
+    candidates = [(name, _open(args, name, size)) for name in names for size in sizes]
+    threads = max(args.threads or _counts())
+    report = _Report(args)
+    for name, detector in sorted(candidates, key=work, reverse=True):
+        row = report.add(name, detector, threads)
+        if row["together"]["p95"] <= 1000 / args.rate:
+            report.close(f"{name} at {row['size']} keeps up with {args.rate:g} pictures a second", row)
+            return 0
+    report.close(f"nothing tried here keeps up with {args.rate:g} pictures a second", None)
+    return 1
 
 
-def _machine() -> dict[str, Any]:
-    from visionkit.kernels.jit import LANES, threads
+def _open(args: argparse.Namespace, name: str, size: Size | None) -> "Predictor":
+    """The detector of a weight file or shipped name, or an untrained one of an architecture's name."""
+    from visionkit.engine.predictor import Predictor
+    from visionkit.models.zoo import CARDS, load
 
-    return {"threads": threads(), "lanes": LANES}
+    options = predictor_options(args) | {"size": size}
+    if name in CARDS:
+        return Predictor(CARDS[name].network(1), CARDS[name].info(["object"]), **options)
+    return load(name, **options)
 
 
-def _machine_line(facts: dict[str, Any]) -> str:
-    return f"{facts['threads']} threads, {facts['lanes']} lanes"
+def _counts() -> list[int]:
+    """1, 2, 4 and so on, and all threads."""
+    from visionkit.kernels.jit import threads
+
+    return sorted({min(2**i, threads()) for i in range(threads().bit_length() + 1)})
 
 
-def _shown(size: tuple[int, ...]) -> str:
-    return "x".join(map(str, size))
+class _Report:
+    """Rows that are printed as they are measured, or together as JSON."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self._json, self._runs = args.json, args.runs
+        self._rows: list[dict[str, Any]] = []
+
+    def add(self, name: str, detector: "Predictor", threads: int) -> dict[str, Any]:
+        """Measure one detector on so many threads."""
+        row: dict[str, Any] = {
+            "weights": name, "size": "x".join(map(str, detector.size)), "threads": threads,
+            **_measure(detector, threads, self._runs),
+        }  # fmt: skip
+        self._rows.append(row)
+        if not self._json:
+            if len(self._rows) == 1:
+                print(
+                    f"milliseconds a picture: medians of {self._runs} runs, and what 95 of 100 stay below\n"
+                )
+                heads = ("size", "threads", *PARTS, "together", "95 %")
+                print(f"{'network':24}" + "".join(f"{head:>12}" for head in heads) + "    a second")
+            medians = [row[part]["median"] for part in (*PARTS, "together")] + [row["together"]["p95"]]
+            figures = "".join(f"{one:12.2f}" for one in medians)
+            rate = 1000 / row["together"]["median"]
+            print(f"{name:24}{row['size']:>12}{threads:12}{figures}{rate:12.1f}", flush=True)
+        return row
+
+    def close(self, verdict: str = "", proposal: dict[str, Any] | None = None) -> None:
+        """The last line, or all as JSON."""
+        if self._json:
+            from visionkit.kernels.jit import LANES
+
+            facts = {"lanes": LANES, "runs": self._runs, "rows": self._rows}
+            print(json.dumps(facts | ({"proposal": proposal} if verdict else {})))
+        elif verdict:
+            print(f"\n{verdict}")
+
+
+def _measure(detector: "Predictor", threads: int, runs: int) -> dict[str, dict[str, float]]:
+    """Milliseconds of each part and of all together, batch 1, on the demonstration picture."""
+    from visionkit.io.image import read_image
+    from visionkit.kernels.jit import set_threads
+    from visionkit.vision.letterbox import Letterbox
+
+    set_threads(threads)
+    picture, plan = read_image(demo_picture()), detector.plan()
+    letterbox = Letterbox(picture.shape[:2], detector.size)
+    pictures = letterbox.apply(picture)[None]
+    taken = np.empty((runs, len(PARTS)))
+    for i in range(-1, runs):  # the first, which warms up, is overwritten by the last
+        times = [time.perf_counter()]
+        letterbox.apply(picture, pictures[0])
+        times.append(time.perf_counter())
+        maps = plan.forward(pictures)
+        times.append(time.perf_counter())
+        detector.codec.decode(maps, detector.confidence, detector.iou)
+        times.append(time.perf_counter())
+        taken[i] = 1e3 * np.diff(times)
+    columns = {**dict(zip(PARTS, taken.T, strict=True)), "together": taken.sum(1)}
+    return {
+        name: {
+            "best": float(one.min()),
+            "median": float(np.median(one)),
+            "p95": float(np.quantile(one, 0.95)),
+        }
+        for name, one in columns.items()
+    }

@@ -2,7 +2,7 @@
 
 import argparse
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from visionkit.errors import DataError, UsageError
 
@@ -33,9 +33,13 @@ def open_detector(args: argparse.Namespace) -> "Predictor":
     """
     from visionkit.models.zoo import load
 
+    return load(args.weights or WEIGHTS, **predictor_options(args))
+
+
+def predictor_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Those of `Predictor` that the user gave."""
     names = ("size", "confidence", "iou", "winograd")
-    options = {name: value for name in names if (value := getattr(args, name, None)) is not None}
-    return load(args.weights or WEIGHTS, **options)
+    return {name: value for name in names if (value := getattr(args, name, None)) is not None}
 
 
 def describe(

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .arguments import Parser, batch, fraction, number, size, text, whole
+from .arguments import Parser, batch, fraction, number, several, size, text, whole
 
 ASSIGNMENTS = ("hy", "v5", "v3", "shape")
 
@@ -52,8 +52,12 @@ def _json(parser: Parser, what: str) -> None:
     parser.add_argument("--json", action="store_true", help=f"print {what} as JSON and nothing else")
 
 
-def _network(parser: Parser) -> None:
+def _weights(parser: Parser) -> None:
     parser.add_argument("--weights", type=text, metavar="W", help="a shipped name or a .safetensors file")
+
+
+def _network(parser: Parser) -> None:
+    _weights(parser)
     parser.add_argument(
         "--size", type=size, metavar="N|HxW", help="input size, multiples of 32 (the network's own)"
     )
@@ -160,13 +164,28 @@ def _bench(parser: Parser) -> None:
     parser.add_argument(
         "what", nargs="?", choices=("network", "kernels"), default="network", metavar="network|kernels"
     )
-    _network(parser)
+    _weights(parser)
+    parser.add_argument(
+        "--size", type=several(size), metavar="N|HxW,...", help="input sizes (the network's own)"
+    )
+    parser.add_argument(
+        "--threads",
+        type=several(whole(1, 1024)),
+        metavar="N,...",
+        help="numbers of threads (1, 2, 4, ..., all)",
+    )
+    parser.add_argument(
+        "--rate",
+        type=number(0, 1e6, open_low=True),
+        metavar="F",
+        help="propose the largest network and size that handle so many pictures a second",
+    )
+    _plan(parser)
     parser.add_argument("--runs", type=whole(1, 100_000), default=30, metavar="N", help="timed runs (30)")
     parser.add_argument(
         "--lanes", type=int, choices=(4, 8, 16), metavar="N", help="kernels for vectors of 4, 8 or 16 numbers"
     )
     _json(parser, "the figures")
-    _threads(parser)
 
 
 def _check(parser: Parser) -> None:

@@ -157,11 +157,39 @@ def test_bench_and_warmup_run(visionkit, weights):
     ran = visionkit("bench", "--weights", weights, "--runs", "2", "--json")
     assert ran.code == 0, ran.err
     facts = json.loads(ran.out)
-    assert set(facts["milliseconds"]) == {"preprocess", "network", "postprocess"}
-    assert all(one["best"] > 0 for one in facts["milliseconds"].values())
+    assert all(row["size"] == "64x64" and row["weights"] == str(weights) for row in facts["rows"])
+    assert facts["rows"][0]["threads"] == 1
+    for row in facts["rows"]:
+        parts = [row[name] for name in ("preprocess", "network", "postprocess")]
+        assert all(0 < one["best"] <= one["median"] <= one["p95"] for one in parts)
+        assert row["together"]["best"] >= sum(one["best"] for one in parts) * 0.999
     kernels = json.loads(visionkit("bench", "kernels", "--runs", "1", "--json").out)
     assert all(row["gflops"] > 0 for row in kernels["convolutions"])
     assert "is ready" in visionkit("warmup", "--weights", weights).out
+
+
+def test_bench_has_a_row_for_each_size_and_thread_count(visionkit, weights):
+    ran = visionkit("bench", "--weights", weights, "--size", "64,32x96", "--threads", "1,2", "--runs", "1")
+    assert ran.code == 0, ran.err
+    rows = [line.split()[-8:-6] for line in ran.out.splitlines()[3:]]
+    assert rows == [["64x64", "1"], ["64x64", "2"], ["32x96", "1"], ["32x96", "2"]]
+    assert visionkit("bench", "--weights", weights, "--size", "64,33").code == 2
+    assert visionkit("bench", "kernels", "--threads", "1,2").code == 2
+    assert visionkit("bench", "--lanes", "8").code == 2
+
+
+def test_bench_proposes_the_largest_that_keeps_up(visionkit, weights):
+    easy = ("--weights", weights, "--size", "32,96,64", "--threads", "1", "--runs", "1", "--json")
+    ran = visionkit("bench", *easy, "--rate", "0.001")
+    assert ran.code == 0, ran.err
+    facts = json.loads(ran.out)
+    assert [row["size"] for row in facts["rows"]] == ["96x96"]  # the largest is tried first, and is enough
+    assert facts["proposal"] == facts["rows"][0]
+    none = visionkit("bench", *easy, "--rate", "1000000")
+    assert none.code == 1
+    facts = json.loads(none.out)
+    assert [row["size"] for row in facts["rows"]] == ["96x96", "64x64", "32x32"]
+    assert facts["proposal"] is None
 
 
 def damaged_copy(folder, to, name, header, inside):

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UsageError
+from ..graph import Plan
 from ..graph import compile as compile_network
 from ..graph.choice import How
 from ..io.image import as_image, read_image
@@ -61,7 +62,7 @@ class Predictor:
         if min(height, width) < step or height % step or width % step:
             raise UsageError(f"size must be a multiple of {step} both ways", value=f"{height}x{width}")
         self.size = (height, width)
-        self._plan: Any = None
+        self._plan: Plan | None = None
         self._input = np.empty((1, height, width, 3), np.uint8)
         self._lock = threading.Lock()
 
@@ -73,7 +74,7 @@ class Predictor:
     def warm_up(self) -> None:
         """Compile now what the first picture would otherwise wait for."""
         with self._lock:
-            self._compiled()
+            self.plan()
 
     def __call__(self, image: Any, confidence: float | None = None) -> Detections:
         """What is in a picture.
@@ -94,7 +95,7 @@ class Predictor:
         letterbox = Letterbox(picture.shape[:2], self.size)
         least = self.confidence if confidence is None else confidence
         with self._lock:  # a plan's memory serves one picture at a time
-            plan = self._compiled()
+            plan = self.plan()
             letterbox.apply(picture, self._input[0])
             found = self.codec.decode(plan.forward(self._input), least, self.iou, self.max_detections)[0]
         return replace(
@@ -121,7 +122,8 @@ class Predictor:
             picture = read_image(item) if is_file else as_image(item)
             yield picture, self(picture)
 
-    def _compiled(self) -> Any:
+    def plan(self) -> Plan:
+        """The compiled network for one picture, made at the first use; it runs one picture at a time."""
         if self._plan is None:
             with inference_mode(self.network):
                 self._plan = compile_network(
