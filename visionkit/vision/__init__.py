@@ -1,4 +1,4 @@
-"""Boxes, anchors, suppression, assignment, codecs, losses and results."""
+"""Boxes, anchors, suppression, assignment, skeletons, codecs, losses and results."""
 
 from .anchors import COCO_ANCHORS, balanced, kmeans_anchors, mean_best_iou
 from .assign import ASSIGNMENTS, AllAbove, BestOnly, ByShape, Neighbours
@@ -19,11 +19,14 @@ from .losses import YoloLoss, ciou
 from .nms import nms, soft_nms
 from .protocols import Codec, Criterion
 from .results import Detection, Detections
+from .skeleton import Skeleton
+from .skeletons import SKELETONS, skeleton_from_coco
 from .yolo import LevelTargets, Targets, YoloCodec
 
 __all__ = [
     "ASSIGNMENTS",
     "COCO_ANCHORS",
+    "SKELETONS",
     "AllAbove",
     "BestOnly",
     "ByShape",
@@ -34,6 +37,7 @@ __all__ = [
     "Letterbox",
     "LevelTargets",
     "Neighbours",
+    "Skeleton",
     "Targets",
     "YoloCodec",
     "YoloLoss",
@@ -49,6 +53,7 @@ __all__ = [
     "nms",
     "resize_bilinear",
     "shape_iou",
+    "skeleton_from_coco",
     "soft_nms",
     "xywh_to_xyxy",
     "xyxy_to_bxbybhbw",
