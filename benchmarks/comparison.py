@@ -88,7 +88,7 @@ def difference(mine: Job, other: Job) -> dict[str, float]:
                 size = np.abs(apart).max() / np.abs(a[name]).max() if kind == "maps" else (
                     np.linalg.norm(apart) / max(float(np.linalg.norm(a[name])), 1e-20)
                 )  # fmt: skip
-            worst[kind] = max(worst.get(kind, 0.0), float(size))
+            worst[kind] = float(np.maximum(worst.get(kind, 0.0), size))  # NaN stays
     bounds = {kind: max(SAME[job.precision][kind] for job in (mine, other)) for kind in worst}
     if any(not worst[kind] <= bounds[kind] for kind in worst):
         raise WorkerError(f"{other.tool} computes something else: {worst}")

@@ -1,10 +1,13 @@
 """The harness runs, and the networks that it compares are the same. Times are never asserted."""
 
+import importlib
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.oracles import torch_python
@@ -86,3 +89,56 @@ def test_startup(tmp_path: Path) -> None:
     seconds = facts["startup"]["seconds"]
     assert seconds["detect"] - seconds["import numpy, cv2"] == seconds["detect beyond the imports"]
     assert seconds["warmup, cold"] > seconds["visionkit --help"] > 0
+
+
+@pytest.fixture
+def compare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """`compare(tool, maps, gradient)`: the difference of what a tool is said to have computed from ours."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    difference = importlib.import_module("comparison").difference
+    job = importlib.import_module("protocol").Job
+
+    def run(tool: str, a: np.ndarray, gradient: np.ndarray) -> dict[str, float]:
+        ours, theirs = (
+            job(name, "training", "resnet18", 1, 1, str(tmp_path)) for name in ("visionkit", tool)
+        )
+        ones = np.ones((1, 4, 4, 2), np.float32)
+        np.savez(ours.results, **{"map.0": 10 * ones, "gradient.w": np.array([3.0, 4.0])})
+        np.savez(theirs.results, **{"map.0": a, "gradient.w": gradient})
+        return difference(ours, theirs)
+
+    return run
+
+
+def test_difference_is_relative(compare) -> None:
+    a = np.full((1, 4, 4, 2), 10.0)
+    a[0, 1, 2, 1] += 0.005
+    found = compare("torch", a, np.array([3.0, 4.1]))
+    assert found == {"maps": pytest.approx(0.0005), "gradients": pytest.approx(0.02)}
+
+
+@pytest.mark.parametrize(
+    ("tool", "apart"), [("torch", 0.002), ("torch-bf16-cl", 0.2), ("openvino-bf16", np.nan)]
+)
+def test_another_result_is_refused(compare, tool: str, apart: float) -> None:
+    a, gradient = np.full((1, 4, 4, 2), 10.0), np.array([3.0, 4.0])
+    compare(tool, a * (1 + np.nan_to_num(apart) / 4), gradient)
+    with pytest.raises(Exception, match=f"{tool} computes something else"):
+        compare(tool, a * (1 + apart), gradient)
+
+
+def test_another_shape_is_refused(compare) -> None:
+    with pytest.raises(Exception, match="'maps': inf"):
+        compare("torch", np.full((1, 4, 4, 3), 10.0), np.array([3.0, 4.0]))
+
+
+def test_a_load_beside_the_measured_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a process nobody accounts for takes from the processor is foreign; a worker's own is not."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    foreign = importlib.import_module("harness").Foreign
+    burn = "import time; end = time.monotonic() + 3\nwhile time.monotonic() < end: pass"
+    with subprocess.Popen([sys.executable, "-c", burn]) as process:
+        both, mine = foreign(), foreign([process.pid])
+        time.sleep(1)
+        assert both.cores() > mine.cores()
+        process.kill()
