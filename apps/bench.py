@@ -10,7 +10,7 @@ import numpy as np
 from visionkit.errors import UsageError
 
 from . import kernels
-from .detector import WEIGHTS, predictor_options
+from .detector import WEIGHTS, calibrated, predictor_options
 from .sources import demo_picture
 
 if TYPE_CHECKING:
@@ -75,8 +75,9 @@ def _open(args: argparse.Namespace, name: str, size: Size | None) -> "Predictor"
 
     options = predictor_options(args) | {"size": size}
     if name in CARDS:
-        return Predictor(CARDS[name].network(1), CARDS[name].info(["object"]), **options)
-    return load(name, **options)
+        detector = Predictor(CARDS[name].network(1), CARDS[name].info(["object"]), **options)
+        return calibrated(detector, args)
+    return calibrated(load(name, **options), args)
 
 
 def _counts() -> list[int]:

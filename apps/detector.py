@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from visionkit.data.dataset import DetectionDataset
     from visionkit.engine.info import DetectorInfo
     from visionkit.engine.predictor import Predictor
+    from visionkit.graph import Ranges
 
 #: What `detect` runs and what `train` builds where nothing else is named.
 WEIGHTS, MODEL = "yolo-nano-person", "yolo-nano"
@@ -24,7 +25,7 @@ def use_threads(args: argparse.Namespace) -> None:
 
 
 def open_detector(args: argparse.Namespace) -> "Predictor":
-    """The detector of `--weights`, `--size`, `--confidence` and `--iou`; the shipped one by default.
+    """The detector of `--weights`, `--size`, `--precision` and thresholds; the shipped one by default.
 
     Raises:
         UnknownNameError: no such model.
@@ -33,13 +34,41 @@ def open_detector(args: argparse.Namespace) -> "Predictor":
     """
     from visionkit.models.zoo import load
 
-    return load(args.weights or WEIGHTS, **predictor_options(args))
+    return calibrated(load(args.weights or WEIGHTS, **predictor_options(args)), args)
 
 
 def predictor_options(args: argparse.Namespace) -> dict[str, Any]:
     """Those of `Predictor` that the user gave."""
-    names = ("size", "confidence", "iou", "winograd")
+    names = ("size", "confidence", "iou", "winograd", "precision")
     return {name: value for name in names if (value := getattr(args, name, None)) is not None}
+
+
+def calibrated(detector: "Predictor", args: argparse.Namespace) -> "Predictor":
+    """The detector with the ranges of `--calibrate`, if the user gave it."""
+    pictures = getattr(args, "calibrate", None)
+    if pictures:
+        if detector.precision != "int8":
+            raise UsageError("--calibrate goes with --precision int8")
+        detector.ranges = ranges_of(detector, pictures)
+    return detector
+
+
+def ranges_of(detector: "Predictor", path: str) -> "Ranges":
+    """The ranges in a .json file, or those on a folder of pictures.
+
+    Raises:
+        DataError, FileError: no file of ranges, or no pictures.
+    """
+    from visionkit.engine.calibration import calibrate_detector
+    from visionkit.graph import Ranges
+    from visionkit.io.video import is_video
+
+    from .sources import expand
+
+    if path.lower().endswith(".json"):
+        return Ranges.read(path)
+    files = [name for name in expand([path]) if not is_video(name)]
+    return calibrate_detector(detector.network, detector.info, files, detector.size)
 
 
 def describe(

@@ -65,8 +65,24 @@ def _score_network(
     info = replace(detector.info, input_size=detector.size)
     validation = DetectionValidation(dataset, info, skip_bad=args.skip_bad)
     _tell_mapping(info.names, validation.category_ids)
-    entries = validation.detect(detector.network, _progress)
-    return validation.score(entries), entries
+    entries = validation.detect(
+        detector.network, _progress, precision=detector.precision, ranges=detector.ranges
+    )
+    scores = validation.score(entries)
+    if detector.precision != "float32":
+        exact = validation.score(validation.detect(detector.network, _progress))
+        scores = replace(scores, notes=(*scores.notes, _loss(detector.precision, scores, exact)))
+    return scores, entries
+
+
+def _loss(precision: str, scores: "Scores", exact: "Scores") -> str:
+    """What a precision loses against float32, as a note."""
+    lost = []
+    for name in ("AP", "AP50", "AP75"):
+        here, there = scores[name], exact[name]
+        if here is not None and there is not None:
+            lost.append(f"{name} {here:.4f} instead of {there:.4f}")
+    return f"{precision} against float32: {', '.join(lost) or 'nothing to score'}"
 
 
 def _tell_mapping(names: tuple[str, ...], category_ids: list[int | None]) -> None:

@@ -70,6 +70,18 @@ def _plan(parser: Parser) -> None:
     )  # fmt: skip
 
 
+def _precision(parser: Parser) -> None:
+    parser.add_argument(
+        "--precision", choices=("float32", "bfloat16", "int8"),
+        help="what convolutions multiply, where the processor can (float32)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--calibrate", type=text, metavar="DIR|F",
+        help="pictures like those to come, or the file that weights calibrate wrote, for int8 (the file "
+        "beside the weights)",
+    )  # fmt: skip
+
+
 def _data_set(parser: Parser) -> None:
     parser.add_argument("--json-annotations", type=text, metavar="F", help="COCO annotation file")
     parser.add_argument("--images", type=text, metavar="DIR", help="its folder of pictures")
@@ -100,6 +112,7 @@ def _detect(parser: Parser) -> None:
     _json(parser, "one object a picture or frame")
     parser.add_argument("--no-window", action="store_true", help="never open a window for videos and cameras")
     _plan(parser)
+    _precision(parser)
     _threads(parser)
 
 
@@ -145,6 +158,7 @@ def _eval(parser: Parser) -> None:
     parser.add_argument("--report", type=text, metavar="DIR", help="write scores, detections and curves here")
     parser.add_argument("--min-ap", type=fraction, metavar="F", help="exit with 1 if AP is below")
     _json(parser, "the scores")
+    _precision(parser)
     _threads(parser)
 
 
@@ -186,6 +200,7 @@ def _bench(parser: Parser) -> None:
         "--lanes", type=int, choices=(4, 8, 16), metavar="N", help="kernels for vectors of 4, 8 or 16 numbers"
     )
     _json(parser, "the figures")
+    _precision(parser)
 
 
 def _check(parser: Parser) -> None:
@@ -244,6 +259,17 @@ def _info(parser: Parser) -> None:
     _json(parser, "what the file says")
 
 
+def _calibrate(parser: Parser) -> None:
+    parser.add_argument("weights", type=text, metavar="W", help="a shipped name or a .safetensors file")
+    parser.add_argument("--size", type=size, metavar="N|HxW", help="input size (the network's own)")
+    images = "folder of pictures like those to come; 100 of them are read"
+    parser.add_argument("--images", required=True, type=text, metavar="DIR", help=images)
+    parser.add_argument(
+        "--out", required=True, type=text, metavar="F", help="W.ranges.json beside W.safetensors is found"
+    )
+    _threads(parser)
+
+
 def _warmup(parser: Parser) -> None:
     _network(parser)
     _plan(parser)
@@ -258,7 +284,10 @@ _DATA = (
     Verb("anchors", "Find typical box sizes.", "data", _anchors),
     Verb("show", "Draw the annotated boxes.", "data", _show),
 )
-_WEIGHTS = (Verb("info", "Show what a weight file says of itself.", "weights", _info),)
+_WEIGHTS = (
+    Verb("info", "Show what a weight file says of itself.", "weights", _info),
+    Verb("calibrate", "Find the ranges that int8 needs, on a folder of pictures.", "calibrate", _calibrate),
+)
 
 VERBS = (
     Verb("detect", "Find objects in pictures, videos and cameras.", "detect", _detect,
@@ -270,7 +299,8 @@ VERBS = (
          "visionkit eval --weights best.safetensors --json-annotations val.json --images pictures"),
     Verb("data", "Look at a data set: check, stats, convert, split, anchors, show.", "data", _no_flags,
          targets=_DATA),
-    Verb("weights", "Look at weight files: info.", "weights", _no_flags, targets=_WEIGHTS),
+    Verb("weights", "Look at weight files, calibrate them: info, calibrate.", "weights", _no_flags,
+         targets=_WEIGHTS),
     Verb("export", "Write a detector as an ONNX file for other runtimes.", "export", _export,
          "visionkit export --weights best.safetensors --to onnx --decoded --out best.onnx"),
     Verb("bench", "Measure speed here: a network's parts, or the kernels.", "bench", _bench),

@@ -12,6 +12,7 @@ from visionkit.engine.info import DetectorInfo
 from visionkit.engine.predictor import Predictor
 from visionkit.engine.transfer import Transfer, transfer
 from visionkit.errors import UnknownNameError, WeightsError
+from visionkit.graph import Ranges
 from visionkit.nn import Module
 from visionkit.weights import safetensors
 
@@ -95,9 +96,13 @@ def load(weights: str | os.PathLike[str], **options: Any) -> Predictor:
 
     Args:
         weights: a shipped name, or a .safetensors file.
-        options: of `Predictor`: confidence, iou, max_detections, size.
+        options: of `Predictor`: confidence, iou, max_detections, size, precision, ranges. Without ranges
+            those in the file `WEIGHTS.ranges.json` beside the weights are taken, if there is one.
     """
     network, info = open_weights(weights)
+    stored = find(weights).with_suffix(".ranges.json")
+    if options.get("precision") == "int8" and options.get("ranges") is None and stored.is_file():
+        options["ranges"] = Ranges.read(stored)
     return Predictor(network, info, **options)
 
 

@@ -1,5 +1,7 @@
 """Plans in bfloat16 and int8: single layers against float64, networks against float32, memory, errors."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -8,10 +10,12 @@ from tests.graph.layers import ACTIVATIONS, Layer, layers
 from tests.graph.test_plan import NETWORKS
 from tests.kernels.narrow_layers import needs, rounded
 from visionkit import functional as F
-from visionkit.errors import UnknownNameError, UsageError
-from visionkit.graph import compile  # noqa: A004
+from visionkit.errors import DataError, UnknownNameError, UsageError
+from visionkit.graph import Ranges, calibrate, compile, trace  # noqa: A004
+from visionkit.graph.passes import prepare
+from visionkit.graph.ranges import named
 from visionkit.kernels import dot, jit
-from visionkit.kernels.narrow import BFLOAT16
+from visionkit.kernels.narrow import BFLOAT16, INT8
 from visionkit.models.detectors import yolo_nano
 from visionkit.nn import Conv2d, Module
 from visionkit.tensor import Tensor
@@ -105,6 +109,104 @@ def test_threads_do_not_change_bits(rng):
         jit.set_threads(before)
     for one, two in zip(*results, strict=True):
         np.testing.assert_array_equal(one, two)
+
+
+def whole_numbers(rng: np.random.Generator, *shape: int, largest: int = 127) -> np.ndarray:
+    """Whole numbers, 127 among each first axis' ones: so that the scale of int8 is 1."""
+    x = rng.integers(-largest, largest + 1, shape).astype(np.float32)
+    x.reshape(shape[0], -1)[:, 0] = 127
+    return x
+
+
+def unit_ranges(network: Callable[..., object], shape: tuple[int, ...]) -> Ranges:
+    """Ranges with which whole numbers are themselves."""
+    names = [name for name, _ in named(prepare(trace(network, shape), training=False))]
+    return Ranges(tuple(names), (127.0,) * len(names))
+
+
+@pytest.mark.parametrize(("kernel", "stride", "groups"), [(3, 1, 1), (1, 1, 1), (5, 2, 1), (3, 2, 21)])
+def test_int8_is_exact_in_whole_numbers(kernel, stride, groups, rng):
+    needs(INT8)
+    x = whole_numbers(rng, 2, 9, 14, 21)
+    weights = Tensor(whole_numbers(rng, 21, 21 // groups, kernel, kernel))
+
+    def network(x: Tensor) -> Tensor:
+        return F.conv2d(
+            x, weights, stride=(stride, stride), padding=(kernel // 2, kernel // 2), groups=groups
+        )
+
+    plan = compile(network, x.shape, precision="int8", ranges=unit_ranges(network, x.shape))
+    wanted = network(Tensor(x.astype(np.float64))).data
+    assert np.abs(wanted).max() < 2**24
+    np.testing.assert_array_equal(Guarded(plan).watch().forward(x)[0], wanted)
+
+
+def test_int8_rounds_maps_within_their_ranges(rng):
+    """Two convolutions: the map in between is whole numbers, cut off at 127."""
+    needs(INT8)
+    x = whole_numbers(rng, 1, 6, 7, 16, largest=3)
+    first, second = Tensor(whole_numbers(rng, 8, 16, 3, 3, largest=1)), Tensor(whole_numbers(rng, 9, 8, 1, 1))
+
+    def network(x: Tensor) -> Tensor:
+        return F.conv2d(F.relu(F.conv2d(x, first, padding=(1, 1))), second)
+
+    plan = compile(network, x.shape, precision="int8", ranges=unit_ranges(network, x.shape))
+    between = F.relu(F.conv2d(Tensor(x.astype(np.float64)), first, padding=(1, 1))).data.clip(-127, 127)
+    assert (between == 127).any()
+    assert ((between > 0) & (between < 127)).any()
+    np.testing.assert_array_equal(plan.forward(x)[0], F.conv2d(Tensor(between), second).data)
+
+
+@pytest.mark.parametrize(("make", "shape"), NETWORKS)
+def test_networks_in_int8(make, shape, rng):
+    needs(INT8)
+    network = make(np.random.default_rng(1)).eval()
+    pictures = [rng.standard_normal(shape).astype(np.float32) for _ in range(3)]
+    ranges = calibrate(network, shape, pictures)
+    plan = Guarded(compile(network, shape, precision="int8", ranges=ranges)).watch()
+    plain = compile(network, shape)
+    for x in pictures:
+        for found, wanted in zip(plan.forward(x), plain.forward(x), strict=True):
+            error, size = np.abs(found - wanted), np.abs(wanted).max()
+            assert 0 < error.max() <= 0.4 * size  # the sigmoids of large sums are steep
+            assert np.sqrt((error**2).mean()) <= 0.1 * np.sqrt((wanted**2).mean())
+
+
+def test_calibration_finds_the_best_range(rng):
+    """Of a normal distribution with a few far larger numbers: far beyond the one, far below the other."""
+    x = rng.standard_normal((1, 64, 64, 4)).astype(np.float32)
+    x[0, 0, 0] = 1000
+    ranges = calibrate(lambda x: F.relu(x), x.shape, [x])
+    assert ranges.names == ("input", ":relu")
+    for range_ in ranges.values:
+        error = {}
+        for r in (range_ / 1.3, range_, range_ * 1.3):
+            scale = r / 127
+            error[r] = ((np.rint(x / scale).clip(-127, 127) * scale - x) ** 2).mean()
+        assert min(error, key=error.get) == range_
+    assert 3 < calibrate(lambda x: F.relu(x), x.shape, [x.clip(-9, 9)]).values[0] < 9.5
+    assert calibrate(lambda x: F.relu(x), x.shape, [-np.abs(x)]).values[1] == 1.0  # nothing but zeros
+    with pytest.raises(DataError, match="no picture"):
+        calibrate(lambda x: F.relu(x), x.shape, [])
+
+
+def test_ranges_are_kept_and_checked(tmp_path, rng):
+    network, shape, path = Conv2d(3, 4, 1, rng=rng), (1, 4, 4, 3), tmp_path / "r.json"
+    ranges = calibrate(network, shape, [rng.standard_normal(shape).astype(np.float32)])
+    ranges.write(path)
+    assert Ranges.read(path) == ranges
+    for text in ("[]", "{", "3", "[[1]]", '[["input", "x"]]'):
+        path.write_text(text)
+        with pytest.raises(DataError, match="not a file of ranges"):
+            Ranges.read(path)
+    for size in ("0", "-1", "NaN", "Infinity"):
+        path.write_text(f'[["input", 1], ["more", {size}]]')
+        with pytest.raises(DataError, match="/1"):
+            Ranges.read(path)
+    with pytest.raises(UsageError, match="another network"):
+        compile(Conv2d(3, 4, 1, rng=rng), shape, precision="int8", ranges=Ranges(("input",), (1.0,)))
+    with pytest.raises(UsageError, match="visionkit weights calibrate"):
+        compile(network, shape, precision="int8")
 
 
 class Pooled(Module):

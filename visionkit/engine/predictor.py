@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UsageError
-from ..graph import Plan
+from ..graph import Plan, Ranges
 from ..graph import compile as compile_network
 from ..graph.choice import How
 from ..io.image import as_image, read_image
@@ -33,7 +33,7 @@ class Predictor:
         iou: boxes of one class that overlap more than this are taken for one object.
         max_detections: at most so many a picture.
         size: input size (height, width) instead of the description's; one number is both.
-        winograd: see `visionkit.graph.compile`.
+        winograd, precision, ranges: see `visionkit.graph.compile`.
 
     Raises:
         UsageError: a threshold outside 0..1, or a size that is no multiple of the strides.
@@ -49,6 +49,8 @@ class Predictor:
         max_detections: int = 100,
         size: int | tuple[int, int] | None = None,
         winograd: How = "timed",
+        precision: str = "float32",
+        ranges: Ranges | None = None,
     ) -> None:
         for name, value in (("confidence", confidence), ("iou", iou)):
             if not 0 <= value <= 1:
@@ -57,6 +59,7 @@ class Predictor:
             raise UsageError("max_detections must be at least 1", value=max_detections)
         self.network, self.info, self.codec, self.winograd = network, info, info.codec(), winograd
         self.confidence, self.iou, self.max_detections = confidence, iou, max_detections
+        self.precision, self.ranges = precision, ranges
         height, width = (size, size) if isinstance(size, int) else size or info.input_size
         step = max(info.strides)
         if min(height, width) < step or height % step or width % step:
@@ -132,6 +135,8 @@ class Predictor:
                     mean=self.info.mean,
                     scale=self.info.scale,
                     winograd=self.winograd,
+                    precision=self.precision,
+                    ranges=self.ranges,
                 )
         return self._plan
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..data.dataset import DetectionDataset
 from ..errors import DataError, VisionKitError
+from ..graph import Ranges
 from ..graph import compile as compile_network
 from ..nn import Module
 from ..vision.letterbox import Letterbox
@@ -115,12 +116,25 @@ class DetectionValidation:
         return scores
 
     def detect(
-        self, network: Module, progress: Callable[[int, int], object] | None = None
+        self,
+        network: Module,
+        progress: Callable[[int, int], object] | None = None,
+        *,
+        precision: str = "float32",
+        ranges: Ranges | None = None,
     ) -> list[dict[str, Any]]:
-        """The detections in COCO's results format, with the data's original ids."""
+        """The detections in COCO's results format, with the data's original ids.
+
+        Args:
+            network, progress: see `scores`.
+            precision, ranges: see `visionkit.graph.compile`.
+        """
         info, size = self.info, self.info.input_size
         with inference_mode(network):
-            plan = compile_network(network, (self.batch, *size, 3), mean=info.mean, scale=info.scale)
+            plan = compile_network(
+                network, (self.batch, *size, 3), mean=info.mean, scale=info.scale, precision=precision,
+                ranges=ranges,
+            )  # fmt: skip
         pictures = np.zeros((self.batch, *size, 3), np.uint8)
         entries: list[dict[str, Any]] = []
         for start in range(0, self.count, self.batch):

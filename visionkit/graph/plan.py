@@ -18,12 +18,12 @@ from ..nn import Module
 from ..shapes import Shape
 from ..tensor import Tensor
 from .backward import Backward
-from .calibration import Ranges
 from .choice import Choose, How, choose
 from .lower import Lowering
 from .memory import lay_out, lifetimes, rounded
 from .passes import prepare
 from .precision import PRECISIONS, Narrowing
+from .ranges import Ranges
 from .trace import Value, trace
 
 F32 = NDArray[np.float32]

@@ -18,12 +18,12 @@ from ..kernels.narrow import BFLOAT16, FLOAT32, GROUP, INT8, MOST, grouped, move
 from ..kernels.narrow_conv import narrow_conv, narrow_conv_call, pack, packed_size, window
 from ..kernels.narrow_depthwise import depthwise_weights, narrow_depthwise, narrow_depthwise_call
 from ..tensor import Tensor
-from .calibration import Ranges
 from .choice import Choose
 from .constants import Pack
 from .geometry import Pair, as_filter, constant, four
 from .lower import Lowering
 from .passes import IDENTITY
+from .ranges import Ranges
 from .trace import Graph, Node, Value
 
 F32 = NDArray[np.float32]
@@ -56,7 +56,8 @@ class Narrowing(Lowering):
             name = next(name for name, one in PRECISIONS.items() if one == kind)
             raise UsageError(f"this processor cannot run {name}: it lacks {lacking}", remedy="use float32")
         if kind == INT8 and ranges is None:
-            raise UsageError("int8 needs the ranges of the network's values", remedy="pass calibrate(...)")
+            remedy = "calibrate it: visionkit weights calibrate, --calibrate, or calibrate(...)"
+            raise UsageError("int8 needs the ranges of the network's values", remedy=remedy)
         self.kind = kind
         self.scales: dict[int, F32] = {}
         self._ranges = ranges.of(graph) if ranges else {}
