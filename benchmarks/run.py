@@ -80,7 +80,8 @@ def parse() -> argparse.Namespace:
     if args.network is None:
         args.network = ["yolov3-tiny"] if args.kind == "memory" else list(SHAPES)
     if args.against is None:
-        args.against = AGAINST.get((args.kind, args.precision), [])
+        one = args.batch in (None, 1)  # ncnn takes one input at a time
+        args.against = [t for t in AGAINST.get((args.kind, args.precision), []) if one or t != "ncnn"]
     known = set(TOOLS.get(args.kind, [])) - {ours(args)}
     if wrong := sorted(set(args.against) - known):
         parser.error(f"{args.kind}: cannot measure {', '.join(wrong)}")
