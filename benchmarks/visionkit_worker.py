@@ -2,14 +2,15 @@
 
 import json
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from networks import build
 from protocol import LEARNING_RATE, SHAPES, Job, Rise, numbered, serve
 
 from visionkit import __version__
+from visionkit.graph import calibrate, summary
 from visionkit.graph import compile as compile_network
-from visionkit.graph import summary
 from visionkit.kernels.jit import LANES, set_threads
 from visionkit.nn import Module
 from visionkit.optim import SGD
@@ -26,13 +27,15 @@ def main() -> None:
         prepare(job, network)
         return
     make = training if job.kind == "training" else inference
-    parts = make(network, np.load(job.input), precision(job))
+    x = np.load(job.input)
+    parts = make(network, x, precision(job, network, x))
     serve(job, f"visionkit {__version__}, {LANES} lanes", rise, *parts)
 
 
-def precision(job: Job) -> dict[str, str]:
-    """What `compile` is told: nothing where it is float32."""
-    return {} if job.precision == "float32" else {"precision": job.precision}
+def precision(job: Job, network: Module, x: np.ndarray) -> dict[str, Any]:
+    """What `compile` is told of the precision; int8 is calibrated on the input itself."""
+    ranges = {"ranges": calibrate(network, x.shape, [x])} if job.precision == "int8" else {}
+    return {"precision": job.precision, **ranges} if job.precision != "float32" else {}
 
 
 def prepare(job: Job, network: Module) -> None:
@@ -44,13 +47,13 @@ def prepare(job: Job, network: Module) -> None:
     print(json.dumps({"gflop": table.flops / 1e9, "parameters": table.parameters}))
 
 
-def inference(network: Module, x: np.ndarray, how: dict[str, str]) -> tuple[Check, Callable[[], object]]:
+def inference(network: Module, x: np.ndarray, how: dict[str, Any]) -> tuple[Check, Callable[[], object]]:
     """One forward run; weights are folded and packed, and convolutions chosen as `detect` does, before."""
     plan = compile_network(network, x.shape, winograd="timed", **how)
     return lambda: numbered(plan.forward(x)), lambda: plan.forward(x)
 
 
-def training(network: Module, x: np.ndarray, how: dict[str, str]) -> tuple[Check, Callable[[], object]]:
+def training(network: Module, x: np.ndarray, how: dict[str, Any]) -> tuple[Check, Callable[[], object]]:
     """Forward, the mean of squares of every map, backward, SGD."""
     plan = compile_network(network, x.shape, training=True, **how)
     optimizer = SGD(network.parameters(), lr=LEARNING_RATE)

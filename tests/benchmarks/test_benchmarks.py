@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from tests.oracles import torch_python
+from visionkit.kernels.dot import missing
+from visionkit.kernels.narrow import INT8
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -80,6 +82,17 @@ def test_memory_is_measured_and_tabled(tmp_path: Path) -> None:
     ).stdout.splitlines()  # fmt: skip
     assert table[0] == "|  | visionkit |"
     assert table[2].startswith("| yolo-nano, batch 1, 1 threads, memory | ")
+
+
+@pytest.mark.skipif(bool(missing(INT8)), reason=f"int8: this processor lacks {missing(INT8)}")
+def test_precision_is_ours_alone(tmp_path: Path) -> None:
+    words = ["--network", "yolo-nano", "--threads", "1", "--precision", "int8", "--against", "visionkit"]
+    code, facts, said = run(tmp_path, "inference", *words)
+    assert code == 0, said
+    network = facts["networks"]["yolo-nano"]
+    assert set(network["ratio"]) == {"visionkit-int8", "visionkit"}
+    assert network["ratio"]["visionkit-int8"] == 1
+    assert 1e-3 < network["error"]["visionkit"]["maps"] < 0.3  # it did round
 
 
 @pytest.mark.slow
