@@ -1,10 +1,16 @@
 """What several files about runs share."""
 
 import signal
+from dataclasses import replace
 
 import pytest
 
 from tests.engine import tiny
+from visionkit.datasets.shapes import ShapesDataset
+from visionkit.engine.detector import for_data
+from visionkit.models import zoo
+
+SIZE = (64, 64)
 
 
 @pytest.fixture(autouse=True)
@@ -25,3 +31,15 @@ def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
     tiny.trainer(folder).fit()
     return tiny.digest(folder)
+
+
+@pytest.fixture(scope="session")
+def shapes():
+    """Generated pictures to train on and to validate with."""
+    return ShapesDataset(8, SIZE), ShapesDataset(5, SIZE, seed=1)
+
+
+@pytest.fixture(scope="session")
+def info(shapes):
+    """A small detector for them."""
+    return for_data(replace(zoo.card("yolo-nano").info(shapes[0].names), input_size=SIZE), shapes[0])
