@@ -13,7 +13,7 @@ from tests.graph.guarded import Guarded
 from tests.graph.layers import ACTIVATIONS, Layer, Outputs, layers, plain_conv
 from visionkit import functional as F
 from visionkit.graph import Plan, compile  # noqa: A004
-from visionkit.kernels import staged, winograd, winograd_wgrad
+from visionkit.kernels import staged, winograd, winograd_deep, winograd_wgrad
 from visionkit.kernels.jit import LANES
 from visionkit.kernels.memory import Map
 from visionkit.ops.norm import updated_statistics
@@ -41,7 +41,7 @@ def compare(found: np.ndarray, exact: np.ndarray, tolerance: float, what: str, s
 def tolerances(plan: Plan) -> tuple[float, float]:
     """For values and for gradients; Winograd's activations hand their error on to the gradients."""
     kernels = {kernel for kernel, _ in plan._program.calls}
-    if kernels & {winograd.winograd, staged.staged}:
+    if kernels & {winograd.winograd, staged.staged, winograd_deep.winograd_deep}:
         return WINOGRAD, 3 * WINOGRAD
     return FORWARD, 3 * WINOGRAD if winograd_wgrad.winograd_wgrad in kernels else GRADIENT
 
@@ -176,3 +176,12 @@ def test_winograd_on_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
         check_training(layer, i, guard=i % 4 == 0)
         check_inference(layer, i, guard=i % 4 == 0)
     assert {(True, True), (False, True)} <= set(used)
+
+
+def test_deep_winograd_on_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The form that training takes where tiles are few, both directions."""
+    monkeypatch.setattr(winograd, "pays", lambda y, ins, packs: False)
+    monkeypatch.setattr(winograd_deep, "pays", winograd.possible)
+    rng = np.random.default_rng(10)
+    for i in range(16):
+        check_training(plain_conv(rng), i, guard=i % 4 == 0)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import TraceError
-from ..kernels import conv, depthwise, norm, pointwise, pool, wgrad, winograd, winograd_wgrad
+from ..kernels import conv, depthwise, norm, pointwise, pool, wgrad, winograd, winograd_deep, winograd_wgrad
 from ..kernels.memory import Buffer, Call, Map, call, padded, spaced
 from ..tensor import Tensor
 from .geometry import (
@@ -213,10 +213,14 @@ class Backward:
         if _plain(shape) and winograd.pays(target, g.c, True):
             # The same convolution with every filter turned by half a turn, in and out exchanged.
             s_kh, s_kw, s_i, s_o = weight_strides(weight)
-            turned = (start * s_o + 2 * (s_kh + s_kw), -s_kh, -s_kw, s_o, s_i)
+            strides = (start * s_o + 2 * (s_kh + s_kw), -s_kh, -s_kw, s_o, s_i)
             self.low.winograd(
-                name, g, target, weight, turned, zero, residual=target if add else None, residual_mode=1
+                name, g, target, weight, strides, zero, residual=target if add else None, residual_mode=1
             )  # fmt: skip
+            return
+        if _plain(shape) and winograd_deep.pays(target, g.c):
+            turned = self.low.constants.backward(weight, start, g.c, tuple(reversed(range(9))))
+            self.low.winograd_deep(name, g, target, turned, zero, target if add else None)
             return
         rows, columns = (phases(target.shape[1 + i], shape, i) for i in (0, 1))
         if not add and not all(taps for _, taps in [*rows, *columns]):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import TraceError
-from ..kernels import conv, depthwise, norm, pointwise, pool, staged, winograd
+from ..kernels import conv, depthwise, norm, pointwise, pool, staged, winograd, winograd_deep
 from ..kernels.jit import LANES, Kernel
 from ..kernels.memory import Buffer, Call, Map, call, padded, spaced
 from ..tensor import Tensor
@@ -203,6 +203,9 @@ class Lowering:
         if (kernel, stride, padding, dilation) == _WINOGRAD and self.choose.winograd(y, x.c):
             self.winograd(name, x, y, weight, strides, bias, slope, cap, silu, residual, residual_mode)
             return
+        if (kernel, stride, padding, dilation) == _WINOGRAD and self.training and winograd_deep.pays(y, x.c):
+            self.winograd_deep(name, x, y, self.constants.forward(weight, start, y.c, 9, x.c), bias)
+            return
         merged = merges(x, dilation)
         taps, length = (kernel[0], kernel[1] * x.c) if merged else (kernel[0] * kernel[1], x.c)
         weights = self.constants.forward(weight, start, y.c, taps, length)
@@ -251,6 +254,21 @@ class Lowering:
                 self.constants.tables, x, y, kernel=kernel, padding=padding, points=points, filters=filters,
                 bias=bias, zeros=zeros, scratch=scratch(), slope=slope, cap=cap, silu=silu,
                 residual=residual, residual_mode=residual_mode, threads=self.threads,
+            ),
+            x, y, residual,
+        )  # fmt: skip
+
+    def winograd_deep(
+        self, name: str, x: Map, y: Map, weights: int, bias: int, residual: Map | None = None
+    ) -> None:
+        """A 3x3 convolution by Winograd from filters packed for `conv`, 9 taps in order."""
+        zeros = self.constants.zeros(conv.BLOCK)
+        scratch = self.scratch(winograd_deep.scratch_size(y, self.threads))
+        self.add(
+            name, winograd_deep.winograd_deep,
+            lambda: winograd_deep.winograd_call(
+                self.constants.tables, x, y, weights=weights, bias=bias, zeros=zeros, scratch=scratch(),
+                residual=residual, threads=self.threads,
             ),
             x, y, residual,
         )  # fmt: skip

@@ -13,6 +13,7 @@ from .memory import Call, Map, Tables, call, padded
 from .simd import vexp, vfma, vload, vmax, vmin, vsplat, vstore
 
 _TILES = (24, 96)  # in one round of products: at least, so that U is not read too often, and at most
+_CHAIN = 256  # channels whose products are one sum: rounding grows with its length
 _ROOM = 105_000  # numbers of V and M together, so that they stay in the L2 cache
 
 
@@ -37,15 +38,50 @@ def _gather(m0, m1, m2, m3, m4, m5):
 
 
 @serial
-def input_tile(F, source, row, step, channels, target, stride, small):
-    """V of one tile; its 36 numbers per channel lie `stride` apart from `target` on."""
+def _spread_rows(F, small, target, stride):
+    """The second half of B^T d B, on the columns that `small` holds."""
+    for i in range(6):
+        at = small + i * 6 * LANES
+        r0, r1, r2, r3, r4, r5 = _spread(
+            vload(F, at), vload(F, at + LANES), vload(F, at + 2 * LANES),
+            vload(F, at + 3 * LANES), vload(F, at + 4 * LANES), vload(F, at + 5 * LANES),
+        )  # fmt: skip
+        to = target + 6 * i * stride
+        vstore(F, to, r0)
+        vstore(F, to + stride, r1)
+        vstore(F, to + 2 * stride, r2)
+        vstore(F, to + 3 * stride, r3)
+        vstore(F, to + 4 * stride, r4)
+        vstore(F, to + 5 * stride, r5)
+
+
+@serial
+def input_tile(F, x, row, step, height, width, y0, x0, channels, target, stride, small):
+    """V of the 6x6 tile whose corner is pixel (y0, x0), zero outside the picture at `x`.
+
+    Its 36 numbers per channel lie `stride` apart from `target` on.
+    """
+    zero = vsplat(0.0)
+    inner = y0 >= 0 and x0 >= 0 and y0 + 6 <= height and x0 + 6 <= width
+    a, b = max(0, -y0), min(6, height - y0)
     for c in range(0, channels, LANES):
         for j in range(6):
-            at = source + j * step + c
-            r0, r1, r2, r3, r4, r5 = _spread(
-                vload(F, at), vload(F, at + row), vload(F, at + 2 * row),
-                vload(F, at + 3 * row), vload(F, at + 4 * row), vload(F, at + 5 * row),
-            )  # fmt: skip
+            at = x + y0 * row + (x0 + j) * step + c
+            if inner:
+                r0, r1, r2, r3, r4, r5 = _spread(
+                    vload(F, at), vload(F, at + row), vload(F, at + 2 * row),
+                    vload(F, at + 3 * row), vload(F, at + 4 * row), vload(F, at + 5 * row),
+                )  # fmt: skip
+            else:
+                end = b if 0 <= x0 + j < width else 0
+                r0, r1, r2, r3, r4, r5 = _spread(
+                    vload(F, at) if a == 0 and end > 0 else zero,
+                    vload(F, at + row) if end > 1 else zero,
+                    vload(F, at + 2 * row) if end > 2 else zero,
+                    vload(F, at + 3 * row) if end > 3 else zero,
+                    vload(F, at + 4 * row) if end > 4 else zero,
+                    vload(F, at + 5 * row) if end > 5 else zero,
+                )
             to = small + j * LANES
             vstore(F, to, r0)
             vstore(F, to + 6 * LANES, r1)
@@ -53,36 +89,11 @@ def input_tile(F, source, row, step, channels, target, stride, small):
             vstore(F, to + 18 * LANES, r3)
             vstore(F, to + 24 * LANES, r4)
             vstore(F, to + 30 * LANES, r5)
-        for i in range(6):
-            at = small + i * 6 * LANES
-            r0, r1, r2, r3, r4, r5 = _spread(
-                vload(F, at), vload(F, at + LANES), vload(F, at + 2 * LANES),
-                vload(F, at + 3 * LANES), vload(F, at + 4 * LANES), vload(F, at + 5 * LANES),
-            )  # fmt: skip
-            to = target + 6 * i * stride + c
-            vstore(F, to, r0)
-            vstore(F, to + stride, r1)
-            vstore(F, to + 2 * stride, r2)
-            vstore(F, to + 3 * stride, r3)
-            vstore(F, to + 4 * stride, r4)
-            vstore(F, to + 5 * stride, r5)
+        _spread_rows(F, small, target + c, stride)
 
 
 @serial
-def edge_tile(F, x, row, step, height, width, y0, x0, channels, patch):
-    """The 6x6 tile whose corner is pixel (y0, x0), zero outside the picture, copied to `patch`."""
-    zero = vsplat(0.0)
-    for i in range(6):
-        for j in range(6):
-            inside = 0 <= y0 + i < height and 0 <= x0 + j < width
-            at = x + (y0 + i) * row + (x0 + j) * step
-            to = patch + (i * 6 + j) * channels
-            for c in range(0, channels, LANES):
-                vstore(F, to + c, vload(F, at + c) if inside else zero)
-
-
-@serial
-def _output_tile(
+def output_tile(
     F, source, stride, channels, bias, y, row, step, high, wide, slope, cap, silu, mode, r, r_row, r_step,
     small,
 ):  # fmt: skip
@@ -128,39 +139,35 @@ def winograd(F, I, p, s):
     x, x_step, x_row, x_image, y, y_step, y_row, y_image = p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7]
     n, height, width, ins, outs, u, bias, mode = p[8], p[9], p[10], p[11], p[12], p[13], p[14], p[15]
     r, r_step, r_row, r_image, silu = p[16], p[17], p[18], p[19], p[20]
-    tiles, workers, scratch, room, v_table, m_table, no_tap, zeros = (
-        p[21], p[22], p[23], p[24], p[25], p[26], p[27], p[28],
+    tiles, workers, scratch, room, v_table, m_table, no_tap, zeros, chain = (
+        p[21], p[22], p[23], p[24], p[25], p[26], p[27], p[28], p[29],
     )  # fmt: skip
     down, across = (height + 3) // 4, (width + 3) // 4
     count = n * down * across
     rounds = (count + tiles - 1) // tiles
     for worker in prange(workers):
         small = scratch + worker * room
-        patch = small + 36 * LANES
-        v0 = patch + 36 * ins
+        v0 = small + 36 * LANES
         m0 = v0 + 36 * tiles * ins
         for part in range(worker * rounds // workers, (worker + 1) * rounds // workers):
             start, end = part * tiles, min(count, (part + 1) * tiles)
             for t in range(start, end):
                 image, ty, tx = t // (down * across), t // across % down, t % across
-                y0, x0 = 4 * ty - 1, 4 * tx - 1
-                base = x + image * x_image
-                to = v0 + (t - start) * ins
-                if y0 >= 0 and x0 >= 0 and y0 + 6 <= height and x0 + 6 <= width:
-                    at = base + y0 * x_row + x0 * x_step
-                    input_tile(F, at, x_row, x_step, ins, to, tiles * ins, small)
-                else:
-                    edge_tile(F, base, x_row, x_step, height, width, y0, x0, ins, patch)
-                    input_tile(F, patch, 6 * ins, ins, ins, to, tiles * ins, small)
+                input_tile(F, x + image * x_image, x_row, x_step, height, width, 4 * ty - 1, 4 * tx - 1, ins,
+                           v0 + (t - start) * ins, tiles * ins, small)  # fmt: skip
             for k in range(36):
                 for c in range(0, outs, BLOCK):
                     size = min(BLOCK, outs - c)
-                    invoke(p[29], (F, I, v0 + k * tiles * ins, v_table, 0, end - start, no_tap, 1, ins,
-                                   u + (k * outs + c) * ins, size, m0 + k * tiles * outs + c, m_table, zeros,
-                                   1, 0, 1.0, np.inf, 0, m0, m_table))  # fmt: skip
+                    for i in range(0, ins, chain):
+                        invoke(p[30], (
+                            F, I, v0 + k * tiles * ins + i, v_table, 0, end - start, no_tap, 1,
+                            min(chain, ins - i), u + (k * outs + c) * ins + i * size, size,
+                            m0 + k * tiles * outs + c, m_table, zeros, 1, 1, 1.0, np.inf, 0 if i == 0 else 1,
+                            m0 + k * tiles * outs + c, m_table,
+                        ))  # fmt: skip
             for t in range(start, end):
                 image, ty, tx = t // (down * across), t // across % down, t % across
-                _output_tile(
+                output_tile(
                     F, m0 + (t - start) * outs, tiles * outs, outs, bias,
                     y + image * y_image + 4 * ty * y_row + 4 * tx * y_step, y_row, y_step,
                     min(4, height - 4 * ty), min(4, width - 4 * tx), s[0], s[1], silu, mode,
@@ -169,7 +176,7 @@ def winograd(F, I, p, s):
 
 
 @serial
-def _filter(g0, g1, g2):
+def filter_column(g0, g1, g2):
     """G g for one column of a filter."""
     sixth, twelfth, quarter = vsplat(-1 / 6), vsplat(1 / 12), vsplat(0.25)
     a, b = (g0 + g2) * sixth, g1 * sixth
@@ -197,7 +204,7 @@ def pack_winograd(F, I, W, p, s):
                     for lane in range(min(LANES, outs - c)):
                         local[k * LANES + lane] = W[tap + lane * s_out]
                 for j in range(3):
-                    r0, r1, r2, r3, r4, r5 = _filter(
+                    r0, r1, r2, r3, r4, r5 = filter_column(
                         vload(local, j * LANES), vload(local, (3 + j) * LANES), vload(local, (6 + j) * LANES)
                     )
                     to = (9 + j) * LANES
@@ -211,7 +218,7 @@ def pack_winograd(F, I, W, p, s):
                 whole = ins * wide
                 for a in range(6):
                     at_row = (9 + 3 * a) * LANES
-                    r0, r1, r2, r3, r4, r5 = _filter(
+                    r0, r1, r2, r3, r4, r5 = filter_column(
                         vload(local, at_row), vload(local, at_row + LANES), vload(local, at_row + 2 * LANES)
                     )
                     at = to + 6 * a * whole
@@ -272,7 +279,7 @@ def scratch_size(y: Map, ins: int, threads: int) -> int:
 
 
 def _room(tiles: int, ins: int, outs: int) -> int:
-    return 36 * (LANES + ins + tiles * (ins + outs)) + LANES
+    return 36 * (LANES + tiles * (ins + outs)) + LANES
 
 
 def winograd_call(
@@ -299,7 +306,7 @@ def winograd_call(
             *x.place, *y.place, *y.shape[:3], x.c, outs, filters, bias, residual_mode if residual else 0,
             *shortcut.place, int(silu), tiles, threads, scratch, _room(tiles, x.c, outs),
             tables.add(rows * x.c), tables.add(rows * outs), tables.add(np.zeros(1, np.int32)), zeros,
-            block_address(),
+            -(-x.c // -(-x.c // _CHAIN)), block_address(),
         ),
         (slope, cap),
     )  # fmt: skip

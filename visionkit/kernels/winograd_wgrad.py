@@ -9,7 +9,7 @@ from .jit import LANES, invoke, parallel, prange, serial
 from .memory import Call, Map, call, padded
 from .simd import vfma, vload, vsplat, vstore
 from .wgrad import PANEL, clear_sums, join_sums, partials_of, slab_address
-from .winograd import edge_tile, input_tile
+from .winograd import input_tile
 
 _OUTS = 128  # output channels of a task
 _SUMS = 160_000  # numbers of a task: with the tiles of one round they stay in the L2 cache
@@ -128,8 +128,7 @@ def winograd_wgrad(F, I, p, s):
     space = _spaced(ins)
     for worker in prange(workers):
         small = scratch + worker * room
-        patch = small + 36 * LANES
-        sums = patch + 36 * ins
+        sums = small + 36 * LANES
         v0 = sums + 36 * ins * _OUTS
         d0 = v0 + 36 * tiles * space
         for task in range(worker * tasks // workers, (worker + 1) * tasks // workers):
@@ -142,13 +141,8 @@ def winograd_wgrad(F, I, p, s):
                 end = min(start + tiles, stop)
                 for t in range(start, end):
                     image, y0, x0 = t // (down * across), 4 * (t // across % down), 4 * (t % across)
-                    base, to = x + image * x_image + i, v0 + (t - start) * space
-                    if y0 > 0 and x0 > 0 and y0 + 5 <= height and x0 + 5 <= width:
-                        at = base + (y0 - 1) * x_row + (x0 - 1) * x_step
-                        input_tile(F, at, x_row, x_step, high, to, tiles * space, small)
-                    else:
-                        edge_tile(F, base, x_row, x_step, height, width, y0 - 1, x0 - 1, high, patch)
-                        input_tile(F, patch, 6 * high, high, high, to, tiles * space, small)
+                    input_tile(F, x + image * x_image + i, x_row, x_step, height, width, y0 - 1, x0 - 1, high,
+                               v0 + (t - start) * space, tiles * space, small)  # fmt: skip
                     at = g + image * g_image + y0 * g_row + x0 * g_step + o
                     for c in range(0, wide, PANEL):
                         panel = min(PANEL, wide - c)
@@ -206,7 +200,7 @@ def _shares(g: Map, length: int) -> tuple[int, int, int]:
 def _room(g: Map, length: int) -> int:
     """Numbers of one thread's scratch memory."""
     tiles, _, ins = _shares(g, length)
-    return 36 * (LANES + ins + ins * _OUTS + tiles * (_spaced(ins) + _OUTS)) + LANES
+    return 36 * (LANES + ins * _OUTS + tiles * (_spaced(ins) + _OUTS)) + LANES
 
 
 def scratch_size(g: Map, length: int, threads: int) -> int:
