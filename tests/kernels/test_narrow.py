@@ -1,5 +1,10 @@
 """Numbers of 16 and 8 bits: rounding, moving, pooling, pictures, depthwise convolution."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -185,6 +190,29 @@ def test_depthwise(kind, kernel, stride, padding, dilation, size, rng):
     ))  # fmt: skip
     wanted = rounded(wanted.astype(np.float32)) if kind == BFLOAT16 else np.rint(wanted).clip(-127, 127)
     np.testing.assert_array_equal(values(y, memory), wanted)
+
+
+def test_kernels_are_linked_with_what_an_earlier_process_has_kept(tmp_path):
+    """`put` names an instruction; a process that only links it must be able to read that, too."""
+    program = """
+import numpy as np
+from visionkit.kernels import narrow
+from visionkit.kernels.memory import Buffer, Map
+x = Map(Buffer(1, 2, 2, 8, base=16, kind=2), 16)
+y = Map(Buffer(1, 2, 2, 8, base=64, kind=2), 16)
+call = {call}
+narrow.{kernel}(np.ones(128, np.float32), np.zeros(1, np.int32), *call)
+"""
+    for kernel, given in (
+        ("move", "narrow.move_call(x, y, 0)"),
+        ("narrow_max_pool", "narrow.narrow_pool_call(x, y, (1, 1), (1, 1), (0, 0))"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", program.format(kernel=kernel, call=given)],
+            env=os.environ | {"VISIONKIT_CACHE": str(tmp_path)}, cwd=Path(__file__).parents[2],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-2000:]
 
 
 def test_bfloat16_of_any_array_order(rng):

@@ -7,13 +7,11 @@ four blocks of (16 pixels, 16 channels), the first pixels' channels before the s
 """
 
 import ctypes
-import os
 import platform
 import sys
 from functools import cache
 from typing import Any
 
-import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
 from numba import types
@@ -22,7 +20,7 @@ from numba.extending import intrinsic
 
 from .jit import LANES
 from .microkernel import _Arguments, _loop, _number
-from .narrow import BFLOAT16
+from .narrow import BFLOAT16, features, instruction
 from .simd import I32, I64, INTS, VECTOR, load, splat, store
 
 #: Pixels and output channels of a tile, and the places of its rows.
@@ -31,15 +29,6 @@ TILE = 16
 SUMS, HEAD = 4 * TILE * TILE, 2 * TILE
 
 _ARCH_PRCTL, _REQUEST, _TILE_DATA = 158, 0x1023, 18
-
-
-@cache
-def features() -> frozenset[str]:
-    """The processor's features that kernels are compiled for."""
-    named = os.environ.get("NUMBA_CPU_FEATURES")
-    if named is not None:
-        return frozenset(name[1:] for name in named.split(",") if name.startswith("+"))
-    return frozenset(name for name, there in llvm.get_host_cpu_features().items() if there)
 
 
 def has_tiles(kind: int) -> bool:
@@ -152,16 +141,14 @@ def _tiles(builder: Any, given: _Arguments, kind: int, width: int) -> None:
 
 
 def _product(builder: Any, kind: int, sums: Any, pixels: Any, weights: Any) -> Any:
-    """sums + products, by the instruction itself: its name in LLVM changes from version to version."""
+    """sums + products."""
     if kind == BFLOAT16:
         text = "vdpbf16ps $2, $1, $0"
     elif "avx512vnni" in features():
         text = "vpdpbusd $2, $1, $0"
     else:
         text = "{vex} vpdpbusd $2, $1, $0"
-    llvm.initialize_native_asmparser()
-    function = ir.FunctionType(sums.type, [INTS, INTS, sums.type])
-    return builder.call(ir.InlineAsm(function, text, "=v,v,v,0"), [pixels, weights, sums])
+    return instruction(builder, text, sums.type, [pixels, weights, sums], "=v,v,v,0")
 
 
 def _vectors(builder: Any, given: _Arguments, kind: int, width: int) -> None:

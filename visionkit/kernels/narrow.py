@@ -5,8 +5,11 @@ buffer is laid out in places whatever it holds, zeros are zeros in all three, an
 a type and how many of its numbers share a place.
 """
 
+import os
+from functools import cache
 from typing import Any
 
+import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
 from numba import types
@@ -44,6 +47,9 @@ MOST = 127
 
 _I8, _I16 = ir.IntType(8), ir.IntType(16)
 
+# LLVM reads the instructions that `instruction` names when a kernel is compiled, or linked from the cache.
+llvm.initialize_native_asmparser()
+
 
 def grouped(channels: int) -> int:
     """`channels` rounded up to whole groups."""
@@ -63,6 +69,21 @@ def to_bfloat16(x: NDArray[np.float32]) -> NDArray[np.uint16]:
     return np.where(np.isnan(x), 0x7FC0, rounded).astype(np.uint16)
 
 
+@cache
+def features() -> frozenset[str]:
+    """The processor's features that kernels are compiled for."""
+    named = os.environ.get("NUMBA_CPU_FEATURES")
+    if named is not None:
+        return frozenset(name[1:] for name in named.split(",") if name.startswith("+"))
+    return frozenset(name for name, there in llvm.get_host_cpu_features().items() if there)
+
+
+def instruction(builder: Any, text: str, kind: Any, arguments: list[Any], operands: str) -> Any:
+    """One instruction by its own name, since LLVM's names for those here change from version to version."""
+    function = ir.FunctionType(kind, [argument.type for argument in arguments])
+    return builder.call(ir.InlineAsm(function, text, operands), arguments)
+
+
 # ---- reading and writing vectors ----------------------------------------------------------------
 
 
@@ -77,16 +98,24 @@ def _ones(value: int) -> Any:
     return ir.Constant(INTS, [value] * LANES)
 
 
+def widened(builder: Any, memory: Any, offset: Any, kind: int) -> Any:
+    """`LANES` narrow numbers, the first at number `offset` of the memory, as float32."""
+    if kind == BFLOAT16:
+        bits = builder.load(_narrow_pointer(builder, memory, _I16, offset, LANES))
+        bits.align = 2
+        return builder.bitcast(builder.shl(builder.zext(bits, INTS), _ones(16)), VECTOR)
+    numbers = builder.load(_narrow_pointer(builder, memory, _I8, offset, LANES))
+    numbers.align = 1
+    return builder.sitofp(builder.sext(numbers, INTS), VECTOR)
+
+
 @intrinsic
 def _load16(typing_context, array, offset):
     """`LANES` bfloat16 numbers, the first at number `offset`, as float32."""
 
     def generate(context, builder, sig, args):
         pointer = data_pointer(context, builder, sig.args[0], args[0])
-        place = _narrow_pointer(builder, pointer, _I16, index(builder, sig.args[1], args[1]), LANES)
-        bits = builder.load(place)
-        bits.align = 2
-        return builder.bitcast(builder.shl(builder.zext(bits, INTS), _ones(16)), VECTOR)
+        return widened(builder, pointer, index(builder, sig.args[1], args[1]), BFLOAT16)
 
     return vector(array, offset), generate
 
@@ -97,10 +126,7 @@ def _load8(typing_context, array, offset):
 
     def generate(context, builder, sig, args):
         pointer = data_pointer(context, builder, sig.args[0], args[0])
-        place = _narrow_pointer(builder, pointer, _I8, index(builder, sig.args[1], args[1]), LANES)
-        numbers = builder.load(place)
-        numbers.align = 1
-        return builder.sitofp(builder.sext(numbers, INTS), VECTOR)
+        return widened(builder, pointer, index(builder, sig.args[1], args[1]), INT8)
 
     return vector(array, offset), generate
 
@@ -112,12 +138,17 @@ def _store16(typing_context, array, offset, value):
     def generate(context, builder, sig, args):
         pointer = data_pointer(context, builder, sig.args[0], args[0])
         place = _narrow_pointer(builder, pointer, _I16, index(builder, sig.args[1], args[1]), LANES)
+        halves = ir.VectorType(_I16, LANES)
+        if {"avx512bf16", "avx512vl"} <= features():
+            text = "vcvtneps2bf16 $1, $0"
+            builder.store(instruction(builder, text, halves, [args[2]], "=v,v"), place).align = 2
+            return context.get_dummy_value()
         bits = builder.bitcast(args[2], INTS)
         odd = builder.and_(builder.lshr(bits, _ones(16)), _ones(1))
         rounded = builder.lshr(builder.add(builder.add(bits, _ones(0x7FFF)), odd), _ones(16))
         is_nan = builder.fcmp_unordered("uno", args[2], args[2])
         rounded = builder.select(is_nan, _ones(0x7FC0), rounded)
-        builder.store(builder.trunc(rounded, ir.VectorType(_I16, LANES)), place).align = 2
+        builder.store(builder.trunc(rounded, halves), place).align = 2
         return context.get_dummy_value()
 
     return types.void(array, offset, value), generate

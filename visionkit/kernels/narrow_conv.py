@@ -66,29 +66,32 @@ def _finish(
     """From sums to the map: activation(scale sum + bias + residual) factor, for the pixels wanted."""
     slopes, caps, factors = vsplat(slope), vsplat(cap), vsplat(factor)
     one, zero = vsplat(np.float32(1)), vsplat(np.float32(0))
-    for row in range(TILE // 2 if pooled else 2 * TILE):
-        target = I[y_table + row]
-        if target < 0:
-            continue
-        target = (y + target) * y_kind
-        shortcut = (r + I[r_table + row]) * r_kind if mode > 0 else 0
-        for c in range(0, wide, LANES):
+    for c in range(0, wide, LANES):
+        scales, biases = vload(F, scale + c), vload(F, bias + c)
+        start = sums + c // TILE * TILE * TILE + c % TILE
+        for row in range(TILE // 2 if pooled else 2 * TILE):
+            target = I[y_table + row]
+            if target < 0:
+                continue
             if pooled:
-                at = sums + c // TILE * TILE * TILE + c % TILE + 2 * row * TILE
+                at = start + 2 * row * TILE
                 v = vmax(
                     vmax(_sum(F, at, kind), _sum(F, at + TILE, kind)),
                     vmax(_sum(F, at + 2 * TILE * TILE, kind), _sum(F, at + 2 * TILE * TILE + TILE, kind)),
                 )
             else:
-                at = sums + (2 * (row // TILE) + c // TILE) * TILE * TILE + row % TILE * TILE + c % TILE
-                v = _sum(F, at, kind)
-            v = vfma(v, vload(F, scale + c), vload(F, bias + c))
-            if mode == 1:
-                v = vfma(get(F, shortcut + c, r_kind), vload(F, r_scale + c), v)
-            v = v / (one + vexp(zero - v)) if silu == 1 else vmin(caps, vmax(v * slopes, v))
-            if mode == 2:
-                v = vfma(get(F, shortcut + c, r_kind), vload(F, r_scale + c), v)
-            put(F, target + c, y_kind, v * factors)
+                v = _sum(F, start + (row + row // TILE * TILE) * TILE, kind)
+            v = vfma(v, scales, biases)
+            if mode == 0 and silu == 0:
+                v = vmin(caps, vmax(v * slopes, v))
+            else:
+                shortcut = (r + I[r_table + row]) * r_kind + c
+                if mode == 1:
+                    v = vfma(get(F, shortcut, r_kind), vload(F, r_scale + c), v)
+                v = v / (one + vexp(zero - v)) if silu == 1 else vmin(caps, vmax(v * slopes, v))
+                if mode == 2:
+                    v = vfma(get(F, shortcut, r_kind), vload(F, r_scale + c), v)
+            put(F, (y + target) * y_kind + c, y_kind, v * factors)
 
 
 @parallel

@@ -3,15 +3,27 @@
 Weights lie as (tap, channel), float32, channels in whole groups.
 """
 
+from typing import Any
+
 import numpy as np
+from numba import types
+from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from .jit import LANES, parallel, prange, serial
 from .memory import Call, Map, call
-from .narrow import get, grouped, put
-from .simd import vexp, vfma, vload, vmax, vmin, vsplat
+from .microkernel import _Arguments as Arguments
+from .microkernel import _loop as loop
+from .microkernel import _number as number
+from .microkernel import _repeat as repeat
+from .microkernel import _when as when
+from .narrow import BFLOAT16, INT8, get, grouped, put, widened
+from .simd import constant, fma, load, vector, vexp, vfma, vload, vmax, vmin, vsplat
 
 Pair = tuple[int, int]
+
+#: Channels taken from one pixel to the next, so that windows and weights stay in the first-level cache.
+_CHANNELS = 256
 
 
 @serial
@@ -27,27 +39,77 @@ def _finish(F, v, slope, cap, factor, silu, mode, r, r_kind, r_scale, target, ki
 
 
 @serial
-def _row(F, at, next_, right, kind, w, wide, kw, v0, v1, v2, v3):
-    """One row of the kernel for four neighbouring pixels, `next_` apart; its columns lie `right` apart."""
-    if kw == 3 and right == next_:
-        # Six pixels serve twelve products.
-        u0, u1, u2 = vload(F, w), vload(F, w + wide), vload(F, w + 2 * wide)
-        a, b, c = get(F, at, kind), get(F, at + next_, kind), get(F, at + 2 * next_, kind)
-        v0 = vfma(c, u2, vfma(b, u1, vfma(a, u0, v0)))
-        a = get(F, at + 3 * next_, kind)
-        v1 = vfma(a, u2, vfma(c, u1, vfma(b, u0, v1)))
-        b = get(F, at + 4 * next_, kind)
-        v2 = vfma(b, u2, vfma(a, u1, vfma(c, u0, v2)))
-        c = get(F, at + 5 * next_, kind)
-        return v0, v1, v2, vfma(c, u2, vfma(b, u1, vfma(a, u0, v3)))
-    for k in range(kw):
-        u = vload(F, w + k * wide)
-        v0 = vfma(get(F, at, kind), u, v0)
-        v1 = vfma(get(F, at + next_, kind), u, v1)
-        v2 = vfma(get(F, at + 2 * next_, kind), u, v2)
-        v3 = vfma(get(F, at + 3 * next_, kind), u, v3)
-        at += right
-    return v0, v1, v2, v3
+def _inside(start, apart, count, size):
+    """The first of `count` places, `apart` from `start` on, that lies in 0 .. size, and the first beyond."""
+    first = (max(0, -start) + apart - 1) // apart
+    return first, max(first, min(count, (size - 1 - start) // apart + 1))
+
+
+def _rows(builder: Any, given: Arguments, kind: int, apart: int) -> list[Any]:
+    """The sums over the rows of a kernel; `apart` is 0, or as in `window` for three columns."""
+    memory, right, wide = given.pointer("F"), given.integer("right"), given.integer("wide")
+    steps = [builder.mul(given.integer("next"), number(i)) for i in range(4)]
+    bias = load(builder, memory, given.integer("bias"))
+
+    def row(_: Any, carried: list[Any]) -> list[Any]:
+        values, at, w = list(carried[:4]), carried[4], carried[5]
+        if apart:
+            places = [builder.add(at, builder.mul(right, number(j))) for j in range(3 * apart + 3)]
+            pixels = [widened(builder, memory, place, kind) for place in places]
+            for k in range(3):
+                weight = load(builder, memory, builder.add(w, builder.mul(wide, number(k))))
+                values = [fma(builder, pixels[i * apart + k], weight, values[i]) for i in range(4)]
+        else:
+
+            def column(_: Any, carried: list[Any]) -> list[Any]:
+                at, w = carried[4], carried[5]
+                weight = load(builder, memory, w)
+                pixels = [widened(builder, memory, builder.add(at, step), kind) for step in steps]
+                new = [fma(builder, pixel, weight, v) for pixel, v in zip(pixels, carried, strict=False)]
+                return [*new, builder.add(at, right), builder.add(w, wide)]
+
+            values = loop(builder, given.integer("columns"), "column", [*values, at, w], column)[:4]
+        further = builder.mul(wide, given.integer("columns"))
+        return [*values, builder.add(at, given.integer("down")), builder.add(w, further)]
+
+    start = [*[bias] * 4, given.integer("at"), given.integer("w")]
+    return repeat(builder, given.integer("rows"), "row", start, row)[:4]
+
+
+@intrinsic
+def window(typing_context, F, kind, at, next, right, down, rows, columns, w, wide, bias):  # noqa: A002
+    """Bias and products of four neighbouring pixels over rows of a kernel, for one vector of channels.
+
+    Pixel i and column k meet at number ``at + i next + k right`` of F, their weights lie at ``w + k wide``;
+    the next row lies `down` and ``columns wide`` further. Where three columns lie as far apart as the
+    pixels, or half as far, a pixel that serves several products is read once.
+    """
+    four = types.UniTuple(vector, 4)
+
+    def generate(context, builder, sig, args):
+        names = "F kind at next right down rows columns w wide bias"
+        given = Arguments(context, builder, names, sig, args)
+
+        def equal(a: Any, b: Any) -> Any:
+            return builder.icmp_signed("==", a, b)
+
+        three, right = equal(given.integer("columns"), number(3)), given.integer("right")
+        shared = [
+            builder.and_(three, equal(given.integer("next"), builder.mul(right, number(apart))))
+            for apart in (1, 2)
+        ]
+        cases = [builder.not_(builder.or_(*shared)), *shared]
+        values = [constant(0.0)] * 4
+        for kind in (BFLOAT16, INT8):
+            for apart, case in enumerate(cases):
+                here = builder.and_(case, equal(given.integer("kind"), number(kind)))
+                values = when(
+                    builder, here, values,
+                    lambda _, kind=kind, apart=apart: _rows(builder, given, kind, apart),
+                )  # fmt: skip
+        return context.make_tuple(builder, four, values)
+
+    return four(F, kind, at, next, right, down, rows, columns, w, wide, bias), generate
 
 
 @parallel
@@ -62,43 +124,53 @@ def narrow_depthwise(F, I, p, s):
     # Pixels whose windows lie between the picture's left and right edges.
     first = min(width, (pw + sw - 1) // sw)
     stop = max(first, min(width, (given_w - 1 + pw - (kw - 1) * dw) // sw + 1))
+    next_, to, past = sw * x_step * x_kind, y_step * y_kind, r_step * r_kind
+    down, right = dh * x_row * x_kind, dw * x_step * x_kind
     for line in prange(n * height):
         slope, cap, factor = vsplat(s[0]), vsplat(s[1]), vsplat(s[2])
         image, row = line // height, line % height
         top = row * sh - ph
+        high, low = _inside(top, dh, kh, given_h)
         corner = (x + image * x_image + top * x_row - pw * x_step) * x_kind
         target = (y + image * y_image + row * y_row) * y_kind
         shortcut = (r + image * r_image + row * r_row) * r_kind
-        next_, to, past = sw * x_step * x_kind, y_step * y_kind, r_step * r_kind
-        down, right = dh * x_row * x_kind, dw * x_step * x_kind
-        for c in range(0, wide, LANES):
-            b, i = vload(F, bias + c), 0
+        for c0 in range(0, wide, _CHANNELS):
+            i = 0
             while i < width:
-                here, beside, at = target + i * to + c, shortcut + i * past + c, corner + i * next_ + c
+                here, beside, at = target + i * to, shortcut + i * past, corner + i * next_
                 if first <= i and i + 4 <= stop:
-                    v0, v1, v2, v3 = b, b, b, b
-                    for a in range(kh):
-                        if 0 <= top + a * dh < given_h:
-                            u = w + a * kw * wide + c
-                            v0, v1, v2, v3 = _row(
-                                F, at + a * down, next_, right, x_kind, u, wide, kw, v0, v1, v2, v3
-                            )
-                    _finish(F, v0, slope, cap, factor, silu, mode, beside, r_kind, r_scale + c, here, y_kind)
-                    _finish(F, v1, slope, cap, factor, silu, mode, beside + past, r_kind, r_scale + c,
-                            here + to, y_kind)  # fmt: skip
-                    _finish(F, v2, slope, cap, factor, silu, mode, beside + 2 * past, r_kind, r_scale + c,
-                            here + 2 * to, y_kind)  # fmt: skip
-                    _finish(F, v3, slope, cap, factor, silu, mode, beside + 3 * past, r_kind, r_scale + c,
-                            here + 3 * to, y_kind)  # fmt: skip
+                    for c in range(c0, min(wide, c0 + _CHANNELS), LANES):
+                        first_at, u = at + high * down + c, w + high * kw * wide + c
+                        v0, v1, v2, v3 = window(
+                            F, x_kind, first_at, next_, right, down, low - high, kw, u, wide, bias + c
+                        )
+                        to0, from0 = here + c, beside + c
+                        if mode == 0 and silu == 0:
+                            put(F, to0, y_kind, vmin(cap, vmax(v0 * slope, v0)) * factor)
+                            put(F, to0 + to, y_kind, vmin(cap, vmax(v1 * slope, v1)) * factor)
+                            put(F, to0 + 2 * to, y_kind, vmin(cap, vmax(v2 * slope, v2)) * factor)
+                            put(F, to0 + 3 * to, y_kind, vmin(cap, vmax(v3 * slope, v3)) * factor)
+                            continue
+                        _finish(
+                            F, v0, slope, cap, factor, silu, mode, from0, r_kind, r_scale + c, to0, y_kind
+                        )
+                        _finish(F, v1, slope, cap, factor, silu, mode, from0 + past, r_kind, r_scale + c,
+                                to0 + to, y_kind)  # fmt: skip
+                        _finish(F, v2, slope, cap, factor, silu, mode, from0 + 2 * past, r_kind, r_scale + c,
+                                to0 + 2 * to, y_kind)  # fmt: skip
+                        _finish(F, v3, slope, cap, factor, silu, mode, from0 + 3 * past, r_kind, r_scale + c,
+                                to0 + 3 * to, y_kind)  # fmt: skip
                     i += 4
                 else:
-                    v = b
-                    for a in range(kh):
-                        for k in range(kw):
-                            if 0 <= top + a * dh < given_h and 0 <= i * sw - pw + k * dw < given_w:
+                    start, end = _inside(i * sw - pw, dw, kw, given_w)
+                    for c in range(c0, min(wide, c0 + _CHANNELS), LANES):
+                        v = vload(F, bias + c)
+                        for a in range(high, low):
+                            for k in range(start, end):
                                 u = vload(F, w + (a * kw + k) * wide + c)
-                                v = vfma(get(F, at + a * down + k * right, x_kind), u, v)
-                    _finish(F, v, slope, cap, factor, silu, mode, beside, r_kind, r_scale + c, here, y_kind)
+                                v = vfma(get(F, at + a * down + k * right + c, x_kind), u, v)
+                        _finish(F, v, slope, cap, factor, silu, mode, beside + c, r_kind, r_scale + c,
+                                here + c, y_kind)  # fmt: skip
                     i += 1
 
 
