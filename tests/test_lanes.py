@@ -24,6 +24,7 @@ TESTS = (
     "tests/kernels/test_winograd_wgrad.py",
     "tests/kernels/test_tiles.py",
     "tests/kernels/test_staged.py",
+    "tests/graph/test_inverted.py",
 )
 
 

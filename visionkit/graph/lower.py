@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import TraceError
-from ..kernels import conv, depthwise, norm, pointwise, pool, staged, winograd, winograd_deep
+from ..kernels import conv, depthwise, inverted, norm, pointwise, pool, staged, winograd, winograd_deep
 from ..kernels.jit import LANES, Kernel
 from ..kernels.memory import Buffer, Call, Map, call, padded, spaced
 from ..tensor import Tensor
@@ -161,10 +161,10 @@ class Lowering:
         residual = self.map(node.inputs[-1]) if attrs.get("residual") else None
         kernel, stride = (weight.shape[2], weight.shape[3]), attrs["stride"]
         padding, dilation, groups = attrs["padding"], attrs["dilation"], attrs["groups"]
-        x.buffer.halo = max(x.buffer.halo, *padding)
         silu = kind == pointwise.SILU
         if groups > 1 and groups == x.c == y.c:
             weights = self.constants.depthwise(weight)
+            x.buffer.halo = max(x.buffer.halo, *padding)
             self.add(
                 node.scope, depthwise.depthwise,
                 lambda: depthwise.depthwise_call(
@@ -191,6 +191,8 @@ class Lowering:
         residual: Map | None = None, residual_mode: int = 0,
     ) -> None:  # fmt: skip
         """One dense convolution of `x` into `y` with output channels start .. start + y.c of `weight`."""
+        if self.training:  # the weight gradient reads it, too
+            x.buffer.halo = max(x.buffer.halo, *padding)
         s_kh, s_kw, s_i, s_o = weight_strides(weight)
         strides = (start * s_o, s_kh, s_kw, s_i, s_o)
         points = self.choose.staged(y, x.c, kernel) if stride == dilation == (1, 1) else 0
@@ -206,6 +208,7 @@ class Lowering:
         if (kernel, stride, padding, dilation) == _WINOGRAD and self.training and winograd_deep.pays(y, x.c):
             self.winograd_deep(name, x, y, self.constants.forward(weight, start, y.c, 9, x.c), bias)
             return
+        x.buffer.halo = max(x.buffer.halo, *padding)
         merged = merges(x, dilation)
         taps, length = (kernel[0], kernel[1] * x.c) if merged else (kernel[0] * kernel[1], x.c)
         weights = self.constants.forward(weight, start, y.c, taps, length)
@@ -269,6 +272,40 @@ class Lowering:
             lambda: winograd_deep.winograd_call(
                 self.constants.tables, x, y, weights=weights, bias=bias, zeros=zeros, scratch=scratch(),
                 residual=residual, threads=self.threads,
+            ),
+            x, y, residual,
+        )  # fmt: skip
+
+    def _inverted(self, node: Node) -> None:
+        parts = node.attrs["parts"]
+        *_, middle, last = parts
+        x, y = self.map(node.inputs[0]), self.new_map(node.output)
+        residual = self.map(node.inputs[1]) if len(node.inputs) > 1 else None
+        hidden, threads = middle.output.shape[-1], self.threads
+        stride, padding = middle.attrs["stride"][0], middle.attrs["padding"][0]
+
+        def packed(part: Node) -> tuple[int, int]:
+            """Where a part's weights and biases stand."""
+            weight, outs = constant(part.inputs[1]), part.output.shape[-1]
+            given = len(part.inputs) - bool(part.attrs.get("residual")) > 2
+            bias = self.constants.vector(part.inputs[2]) if given else self.constants.zeros(outs)
+            if part is middle:
+                return self.constants.depthwise(weight), bias
+            return self.constants.forward(weight, 0, outs, 1, weight.shape[1]), bias
+
+        if parts[0] is middle:
+            x.buffer.halo = max(x.buffer.halo, padding)
+        expand = None if parts[0] is middle else packed(parts[0])
+        depthwise_, project = packed(middle), packed(last)
+        forms = [part.attrs.get("activation", IDENTITY)[1:] for part in (parts[0], middle, last)]
+        scratch = self.scratch(inverted.scratch_size(x, y, hidden, stride, padding, threads))
+        self.add(
+            node.scope, inverted.inverted,
+            lambda: inverted.inverted_call(
+                self.constants.tables, x, y, hidden=hidden, stride=stride, padding=padding, expand=expand,
+                depthwise=depthwise_, project=project,
+                activations=tuple(number for form in forms for number in form), scratch=scratch(),
+                residual=residual, residual_mode=last.attrs.get("residual", 0), threads=threads,
             ),
             x, y, residual,
         )  # fmt: skip

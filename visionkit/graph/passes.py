@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..kernels import inverted
 from ..kernels.pointwise import LINEAR, SIGMOID, SILU, TANH
 from ..tensor import Tensor
 from .trace import Graph, Node, Value
@@ -112,6 +113,52 @@ def fuse(graph: Graph, into: tuple[str, ...], residual_before: bool) -> Graph:
                 graph = _take_over(graph, node, later, [*node.inputs, other], {"residual": mode})
                 changed = True
                 break
+    return graph
+
+
+def _bends(node: Node) -> bool:
+    """Whether a convolution's activation is one that `inverted` has."""
+    return node.attrs.get("activation", IDENTITY)[0] == LINEAR
+
+
+def _pointwise(node: Node | None) -> bool:
+    """Whether a node is a 1x1 convolution of all channels."""
+    if node is None or node.op != "conv2d" or node.attrs["groups"] != 1 or not _bends(node):
+        return False
+    plain = node.attrs["stride"] == (1, 1) and node.attrs["padding"] == (0, 0)
+    return plain and node.inputs[1].shape[2:] == (1, 1)
+
+
+def _three_by_three(node: Node) -> bool:
+    """Whether a node is a depthwise convolution of 3x3 taps, the same both ways."""
+    if node.op != "conv2d" or node.attrs.get("residual") or not _bends(node):
+        return False
+    attrs, weight = node.attrs, node.inputs[1].shape
+    depthwise = weight[1:] == (1, 3, 3) and attrs["groups"] == weight[0] == node.inputs[0].shape[-1]
+    same = attrs["stride"] in ((1, 1), (2, 2)) and attrs["padding"][0] == attrs["padding"][1]
+    return depthwise and same and attrs["dilation"] == (1, 1)
+
+
+def fuse_inverted(graph: Graph) -> Graph:
+    """1x1, depthwise 3x3 and 1x1 convolutions that only follow each other become one node where it pays.
+
+    The first may be missing. The node's ``parts`` are the two or three; its inputs are the map of the first
+    and, if there is one, the residual of the last.
+    """
+    for middle in list(graph.nodes):
+        last = _only_reader(graph, middle.output) if _three_by_three(middle) else None
+        if last is None or not _pointwise(last) or not inverted.pays(middle.output.shape):
+            continue
+        if last.inputs[0] is not middle.output or last.inputs[-1] is middle.output:  # as the residual
+            continue
+        parts, first = [middle, last], middle.inputs[0].node
+        if first and _pointwise(first) and not first.attrs.get("residual"):
+            parts = [first, *parts] if _only_reader(graph, first.output) is middle else parts
+        inputs = [parts[0].inputs[0], *(last.inputs[-1:] if last.attrs.get("residual") else [])]
+        fused = Node("inverted", inputs, {"parts": parts}, last.output, middle.scope)
+        last.output.node = fused
+        nodes = [fused if node is last else node for node in graph.nodes if node not in parts[:-1]]
+        graph = Graph(graph.inputs, nodes, graph.outputs)
     return graph
 
 

@@ -21,7 +21,7 @@ from .backward import Backward
 from .choice import Choose, How, choose
 from .lower import Lowering
 from .memory import lay_out, lifetimes, rounded
-from .passes import prepare
+from .passes import fuse_inverted, prepare
 from .precision import PRECISIONS, Narrowing
 from .ranges import Ranges
 from .trace import Value, trace
@@ -249,10 +249,12 @@ def compile(  # noqa: A001  (PyTorch's word)
         raise UnknownNameError("no such precision", value=precision, remedy=f"one of {', '.join(PRECISIONS)}")
     if training and precision != "float32":
         raise UsageError("training runs in float32", value=precision)
+    kind, threads = PRECISIONS[precision], jit.threads()
     graph = prepare(trace(network, shape), training)
+    if kind == FLOAT32 and not training:
+        graph = fuse_inverted(graph)
 
     def lower(chosen: Choose) -> Lowering:
-        kind, threads = PRECISIONS[precision], jit.threads()
         if kind == FLOAT32:
             low = Lowering(graph, training, threads, chosen)
         else:

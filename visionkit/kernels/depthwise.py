@@ -3,14 +3,118 @@
 Weights lie as (tap, channel), channels padded to whole vectors.
 """
 
-import numpy as np
+from functools import cache
+from typing import Any
 
-from .jit import LANES, parallel, prange
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from .jit import FLOATS, LANES, address, invoke, parallel, prange, serial
 from .memory import Call, Map, call, padded
-from .simd import vexp, vfma, vload, vmax, vmin, vsplat, vstore
+from .simd import (
+    I64,
+    data_pointer,
+    fma,
+    index,
+    larger,
+    load,
+    smaller,
+    splat,
+    store,
+    vexp,
+    vfma,
+    vload,
+    vmax,
+    vmin,
+    vsplat,
+    vstore,
+)
 
 Pair = tuple[int, int]
 _GROUPS = 32
+
+
+def _strip(pixels: int, stride: int) -> Any:
+    """A microkernel: 3x3 on one vector of channels, `pixels` neighbours in a row; every input is loaded once.
+
+    The three input rows start at F[first], F[second], F[third], pixels `step` apart; tap t's weights stand at
+    ``w + t wide``. Writes min(max(v, slope v), cap) to ``y``, pixels `y_step` apart.
+    """
+    names = ("F", "first", "second", "third", "step", "w", "wide", "bias", "y", "y_step", "slope", "cap")
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        given = dict(zip(names, zip(sig.args, args, strict=True), strict=True))
+        memory = data_pointer(context, builder, *given["F"])
+        number = {name: index(builder, *given[name]) for name in names[1:-2]}
+        slope, cap = (
+            splat(builder, context.cast(builder, given[name][1], given[name][0], types.float32))
+            for name in ("slope", "cap")
+        )
+
+        def place(start: str, step: str, count: int) -> Any:
+            return builder.add(number[start], builder.mul(number[step], ir.Constant(I64, count)))
+
+        sums = [load(builder, memory, number["bias"])] * pixels
+        for a, row in enumerate(("first", "second", "third")):
+            taps = [load(builder, memory, place("w", "wide", 3 * a + k)) for k in range(3)]
+            for j in range((pixels - 1) * stride + 3):
+                x = load(builder, memory, place(row, "step", j))
+                for k in range(3):
+                    if (j - k) % stride == 0 and 0 <= (j - k) // stride < pixels:
+                        i = (j - k) // stride
+                        sums[i] = fma(builder, x, taps[k], sums[i])
+        for i, v in enumerate(sums):
+            v = smaller(builder, cap, larger(builder, builder.fmul(v, slope), v))
+            store(builder, v, memory, place("y", "y_step", i))
+        return context.get_dummy_value()
+
+    @intrinsic
+    def kernel(typing_context, F, first, second, third, step, w, wide, bias, y, y_step, slope, cap):
+        kinds = (F, first, second, third, step, w, wide, bias, y, y_step, slope, cap)
+        return types.void(*kinds), generate
+
+    return kernel
+
+
+_eight1, _four1, _one = _strip(8, 1), _strip(4, 1), _strip(1, 1)
+_eight2, _four2 = _strip(8, 2), _strip(4, 2)
+
+
+@serial
+def _row(F, first, second, third, step, stride, y, y_step, width, channels, w, bias, slope, cap):
+    """One row of a 3x3 depthwise convolution of stride 1 or 2, from the three rows of its windows."""
+    i = 0
+    while i < width:
+        at, to = i * stride * step, y + i * y_step
+        if i + 8 <= width:
+            for c in range(0, channels, LANES):
+                a, b, d = first + at + c, second + at + c, third + at + c
+                if stride == 1:
+                    _eight1(F, a, b, d, step, w + c, channels, bias + c, to + c, y_step, slope, cap)
+                else:
+                    _eight2(F, a, b, d, step, w + c, channels, bias + c, to + c, y_step, slope, cap)
+            i += 8
+        elif i + 4 <= width:
+            for c in range(0, channels, LANES):
+                a, b, d = first + at + c, second + at + c, third + at + c
+                if stride == 1:
+                    _four1(F, a, b, d, step, w + c, channels, bias + c, to + c, y_step, slope, cap)
+                else:
+                    _four2(F, a, b, d, step, w + c, channels, bias + c, to + c, y_step, slope, cap)
+            i += 4
+        else:
+            for c in range(0, channels, LANES):
+                a, b, d = first + at + c, second + at + c, third + at + c
+                _one(F, a, b, d, step, w + c, channels, bias + c, to + c, y_step, slope, cap)
+            i += 1
+
+
+@cache
+def row_address() -> int:
+    """Where the code of a 3x3 row stands, for the kernels that invoke it."""
+    return address(_row, (FLOATS, *[types.int64] * 11, types.float32, types.float32))
 
 
 @parallel
@@ -20,6 +124,7 @@ def depthwise(F, I, p, s):
     n, height, width, wide, kh, kw, sh, sw, ph, pw, dh, dw = (
         p[8], p[9], p[10], p[11], p[12], p[13], p[14], p[15], p[16], p[17], p[18], p[19],
     )  # fmt: skip
+    usual = kh == 3 and kw == 3 and dh == 1 and dw == 1 and sw <= 2
     w, bias, silu, mode, r, r_step, r_row, r_image = p[20], p[21], p[22], p[23], p[24], p[25], p[26], p[27]
     for line in prange(n * height):
         slope, cap = vsplat(s[0]), vsplat(s[1])
@@ -29,9 +134,16 @@ def depthwise(F, I, p, s):
         target = y + image * y_image + row * y_row
         shortcut = r + image * r_image + row * r_row
         next_ = sw * x_step
+        if usual:
+            plain = silu == 0 and mode == 0
+            slope_now, cap_now = (s[0], s[1]) if plain else (np.float32(1), np.float32(np.inf))
+            invoke(p[28], (F, top, top + x_row, top + 2 * x_row, x_step, sw, target, y_step, width, wide, w,
+                           bias, slope_now, cap_now))  # fmt: skip
+            if plain:
+                continue
         for c in range(0, wide, LANES):
             b = vload(F, bias + c)
-            i = 0
+            i = width if usual else 0
             while i + 4 <= width:
                 v0, v1, v2, v3 = b, b, b, b
                 for a in range(kh):
@@ -132,7 +244,8 @@ def depthwise_call(
     """One call of `depthwise`."""
     shortcut, mode = residual or y, residual_mode if residual else 0
     sizes = (*y.shape[:3], padded(y.c), *kernel, *stride, *padding, *dilation)
-    return call((*x.place, *y.place, *sizes, weights, bias, int(silu), mode, *shortcut.place), (slope, cap))
+    places = (weights, bias, int(silu), mode, *shortcut.place, row_address())
+    return call((*x.place, *y.place, *sizes, *places), (slope, cap))
 
 
 def input_gradient_call(

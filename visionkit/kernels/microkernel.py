@@ -154,6 +154,8 @@ def convolution(vectors: int, heights: tuple[int, ...]) -> Any:
         size = builder.mul(length, _number(vectors * LANES))
         behind = builder.gep(weights, [builder.mul(size, given.integer("tap_count"))])
         pixels_in_all = builder.sub(given.integer("end"), given.integer("p"))
+        few = builder.icmp_signed("<", pixels_in_all, _number(heights[0]))
+        pixels_in_all = builder.select(few, _number(heights[0]), pixels_in_all)
         share = builder.sdiv(builder.mul(size, _number(heights[0])), pixels_in_all)
         lines = builder.sdiv(builder.add(share, _number(_LINE // 2)), _number(_LINE))
         done = builder.sdiv(builder.sub(pixel, given.integer("p")), _number(heights[0]))

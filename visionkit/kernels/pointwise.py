@@ -152,12 +152,16 @@ def take_picture(F, I, pictures, p, s):
     """Pictures (N, H, W, C) of uint8 or float32 into a map: (x - mean) scale."""
     y, step, row, image = p[0], p[1], p[2], p[3]
     n, height, width, channels = pictures.shape
+    flat = pictures.reshape(-1)
     for line in prange(n * height):
         i, r = line // height, line % height
-        for x in range(width):
-            at = y + i * image + r * row + x * step
-            for c in range(channels):
-                F[at + c] = (np.float32(pictures[i, r, x, c]) - s[0]) * s[1]
+        mean, scale = s[0], s[1]
+        # A row without gaps is one loop over all its numbers, which becomes vectors.
+        parts, length = (1, width * channels) if step == channels else (width, channels)
+        for x in range(parts):
+            at, start = y + i * image + r * row + x * step, (line * parts + x) * length
+            for c in range(length):
+                F[at + c] = (np.float32(flat[start + c]) - mean) * scale
 
 
 @serial
