@@ -15,7 +15,7 @@ from .terminal import say
 
 if TYPE_CHECKING:
     from visionkit.data.dataset import DetectionDataset
-    from visionkit.engine.evaluator import Scores
+    from visionkit.engine.scores import Scores
 
 _BELOW = 1
 

@@ -12,7 +12,7 @@ from visionkit.io.files import atomic_write
 from visionkit.weights.files import file_error
 
 if TYPE_CHECKING:
-    from visionkit.engine.evaluator import Scores
+    from visionkit.engine.scores import Scores
 
 _CURVES = 20
 
@@ -38,7 +38,7 @@ def write_report(folder: Path, scores: "Scores", entries: Sequence[Any]) -> Path
 
 
 def _curves(scores: "Scores") -> bytes:
-    """Precision over recall at IoU 0.5, a line for each of the first classes, as PNG."""
+    """Precision over recall at an IoU or OKS of 0.5, a line for each of the first classes, as PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -49,7 +49,7 @@ def _curves(scores: "Scores") -> bytes:
     for position, one in enumerate(scores.classes[:_CURVES]):
         if one.AP50 is not None:
             axes.plot(recall, scores.precision[0, :, position], label=f"{one.name} {one.AP50:.3f}")
-    axes.set(title="precision over recall, IoU 0.5", xlabel="recall", ylabel="precision", ylim=(0, 1.02))
+    axes.set(title="precision over recall at 0.5", xlabel="recall", ylabel="precision", ylim=(0, 1.02))
     axes.grid(alpha=0.3)
     if axes.lines:
         axes.legend(fontsize="small")

@@ -10,6 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..data.strict_json import read_json
 from ..errors import DataError
 from ..weights.files import StrPath
@@ -39,11 +42,24 @@ def read_detections(path: StrPath) -> list[Entry]:
     return found
 
 
+def points_of(entry: Entry) -> NDArray[np.float64]:
+    """(K, 3) points of an entry or annotation: x, y, and v or confidence."""
+    return np.array(entry["keypoints"], np.float64).reshape(-1, 3)
+
+
+def given_detections(detections: Sequence[Entry] | StrPath) -> tuple[Sequence[Entry], StrPath | None]:
+    """The entries, and the file they come from if it is a file that was given."""
+    if isinstance(detections, Sequence) and not isinstance(detections, str):
+        return detections, None
+    return read_detections(detections), detections
+
+
 def check_detections(
     detections: Sequence[Entry],
     images: Iterable[int],
     categories: Iterable[int],
     *,
+    points: Mapping[int, int] | None = None,
     file: StrPath | None = None,
 ) -> tuple[str, ...]:
     """Check every detection; the notes that come back are worth a warning but no refusal.
@@ -52,6 +68,7 @@ def check_detections(
         detections: entries with image_id, category_id, bbox (x, y, width, height) and score.
         images: the known image ids.
         categories: the known category ids.
+        points: by category, how many keypoints an entry must have; a box is then no longer needed.
         file: where they came from, for the message.
 
     Raises:
@@ -63,7 +80,7 @@ def check_detections(
     unlikely = 0
     seen: Counter[tuple[int, int, float]] = Counter()
     for index, entry in enumerate(detections):
-        problem = _problem(entry, known_images, known_categories)
+        problem = _problem(entry, known_images, known_categories, points)
         if problem:
             where, reason, value = problem
             kinds[reason] += 1
@@ -94,10 +111,14 @@ def check_detections(
     return tuple(notes)
 
 
-def _problem(entry: Any, images: set[int], categories: set[int]) -> tuple[str, str, object] | None:
+Found = tuple[str, str, object] | None
+
+
+def _problem(entry: Any, images: set[int], categories: set[int], points: Mapping[int, int] | None) -> Found:
+    """Where, why and what; None for an entry that can be scored."""
     if not isinstance(entry, Mapping):
         return "", "expected an object", entry
-    for key in ("image_id", "category_id", "bbox", "score"):
+    for key in ("image_id", "category_id", "bbox" if points is None else "keypoints", "score"):
         if key not in entry:
             return "", f"missing key {key}", sorted(map(str, entry))
     for key, known in (("image_id", images), ("category_id", categories)):
@@ -106,19 +127,47 @@ def _problem(entry: Any, images: set[int], categories: set[int]) -> tuple[str, s
             return f".{key}", f"{key}: expected an integer", value
         if value not in known:
             return f".{key}", f"unknown {key}", value
-    box = entry["bbox"]
-    if not isinstance(box, list | tuple) or len(box) != 4:
-        return ".bbox", "bbox: expected four numbers", box
-    for index, value in enumerate(box):
-        if not isinstance(value, Real) or isinstance(value, bool):
-            return f".bbox[{index}]", "bbox: expected numbers", value
-        if not math.isfinite(value) or abs(float(value)) > FAR:
-            return f".bbox[{index}]", "bbox: not a finite number of pixels", value
-    if min(map(float, box[2:])) < 0:
-        return ".bbox", "bbox: negative width or height", box
+    wrong = _bad_box(entry["bbox"]) if "bbox" in entry else None
+    if points is not None:
+        wrong = wrong or _bad_keypoints(entry["keypoints"], points.get(entry["category_id"], 0))
     score = entry["score"]
+    if wrong:
+        return wrong
     if not isinstance(score, Real) or isinstance(score, bool):
         return ".score", "score: expected a number", score
     if not math.isfinite(score):
         return ".score", "score: not finite", score
+    return None
+
+
+def _bad_box(box: Any) -> Found:
+    if not isinstance(box, list | tuple) or len(box) != 4:
+        return ".bbox", "bbox: expected four numbers", box
+    if wrong := _bad_numbers("bbox", box):
+        return wrong
+    if min(map(float, box[2:])) < 0:
+        return ".bbox", "bbox: negative width or height", box
+    return None
+
+
+def _bad_keypoints(values: Any, count: int) -> Found:
+    if not count:
+        return ".category_id", "category_id: the category has no keypoints", values
+    if not isinstance(values, list | tuple):
+        return ".keypoints", "keypoints: expected a list x, y, confidence, x, y, ...", values
+    if len(values) != 3 * count:
+        reason = (
+            f"keypoints: {len(values)} numbers instead of {3 * count}, "
+            f"x, y and a confidence for each of {count} points"
+        )
+        return ".keypoints", reason, values
+    return _bad_numbers("keypoints", values)
+
+
+def _bad_numbers(key: str, values: Sequence[Any]) -> Found:
+    for index, value in enumerate(values):
+        if not isinstance(value, Real) or isinstance(value, bool):
+            return f".{key}[{index}]", f"{key}: expected numbers", value
+        if not math.isfinite(value) or abs(float(value)) > FAR:
+            return f".{key}[{index}]", f"{key}: not a finite number of pixels", value
     return None

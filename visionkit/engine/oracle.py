@@ -17,8 +17,9 @@ from ..errors import DataError
 from ..vision.boxes import iou_matrix
 from ..vision.letterbox import Letterbox
 from ..vision.results import Detections
-from .evaluator import Scores, evaluate
+from .evaluator import evaluate
 from .info import DetectorInfo
+from .scores import Scores
 
 #: Training is refused below the first ceiling of AP50, and warned about below the second.
 REFUSED, DOUBTFUL = 0.5, 0.9

@@ -15,8 +15,9 @@ from ..graph import compile as compile_network
 from ..nn import Module
 from ..vision.letterbox import Letterbox
 from ..vision.results import Detections
-from .evaluator import Scores, evaluate, match_classes
+from .evaluator import evaluate, match_classes
 from .info import DetectorInfo
+from .scores import Scores
 
 _CACHE_BYTES = 1_000_000_000
 #: Training pictures that are scored at most.
