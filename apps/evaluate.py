@@ -1,4 +1,4 @@
-"""`visionkit eval`: score a detector, or a file of detections, with pycocotools."""
+"""`visionkit eval`: score a detector, or a file of detections or keypoints."""
 
 import argparse
 import json
@@ -26,11 +26,14 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         0, or 1 where AP is below `--min-ap` or there is none.
     """
-    if bool(args.weights) == bool(args.detections):
-        raise UsageError("give either --weights or --detections")
+    if sum(map(bool, (args.weights, args.detections, args.keypoints))) != 1:
+        raise UsageError("give one of --weights, --detections and --keypoints")
+    _check_metric(args)
     dataset = from_data_flags(args, pictures=bool(args.weights))
     mention_problems(dataset)
-    scores, entries = _score_network(dataset, args) if args.weights else _score_file(dataset, args.detections)
+    if args.metric not in (None, "oks"):
+        return _score_distances(dataset, args)
+    scores, entries = _score_network(dataset, args) if args.weights else _score_file(dataset, args)
     print(json.dumps(scores.to_dict()) if args.json else scores.table())
     if args.report:
         from .report import write_report
@@ -45,14 +48,39 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _score_file(dataset: "DetectionDataset", path: str) -> "tuple[Scores, list[dict[str, Any]]]":
-    from visionkit.engine.detections import check_detections, read_detections
-    from visionkit.engine.evaluator import evaluate
+def _check_metric(args: argparse.Namespace) -> None:
+    """Refuse flags that would have no effect."""
+    if args.metric and not args.keypoints:
+        raise UsageError("--metric needs --keypoints")
+    by_distance = args.metric not in (None, "oks")
+    useless = ("report", "min_ap") if by_distance else ("reference", "threshold")
+    for name in useless:
+        if getattr(args, name) is not None:
+            needed = "AP: --metric oks" if by_distance else "--metric pck, pckh or nme"
+            raise UsageError(f"--{name.replace('_', '-')} needs {needed}")
 
-    entries = [dict(entry) for entry in read_detections(path)]
-    # checked here as well, for here the file's name is known
-    check_detections(entries, dataset.image_ids, dataset.category_ids, file=path)
-    return evaluate(dataset.to_coco(), entries), entries
+
+def _score_distances(dataset: "DetectionDataset", args: argparse.Namespace) -> int:
+    from visionkit.engine.point_scores import score_points
+
+    how = {"reference": args.reference, "threshold": args.threshold}
+    scores = score_points(dataset.to_coco(), args.keypoints, args.metric, **how)
+    print(json.dumps(scores.to_dict()) if args.json else scores.table())
+    return 0
+
+
+def _score_file(
+    dataset: "DetectionDataset", args: argparse.Namespace
+) -> "tuple[Scores, list[dict[str, Any]]]":
+    """The scores of a file, and its entries for the report."""
+    from visionkit.engine.detections import read_detections
+    from visionkit.engine.evaluator import evaluate
+    from visionkit.engine.keypoints import evaluate_keypoints
+
+    score = evaluate_keypoints if args.keypoints else evaluate
+    path = args.keypoints or args.detections
+    scores = score(dataset.to_coco(), path)
+    return scores, [dict(entry) for entry in read_detections(path)] if args.report else []
 
 
 def _score_network(

@@ -154,7 +154,25 @@ def _train(parser: Parser) -> None:
 def _eval(parser: Parser) -> None:
     _network(parser)
     parser.add_argument("--detections", type=text, metavar="F", help="score this COCO results file instead")
+    parser.add_argument(
+        "--keypoints", type=text, metavar="F", help="score the keypoints of this results file"
+    )
     _data_set(parser)
+    points = parser.add_argument_group("keypoints")
+    points.add_argument(
+        "--metric", choices=("oks", "pck", "pckh", "nme"), help="AP by object similarity, or distances (oks)"
+    )
+    points.add_argument(
+        "--reference",
+        type=text,
+        metavar="LENGTH",
+        help="what distances are divided by: torso, head, inter-ocular, inter-pupil, box, pixel, or "
+        "two points with a comma between (by metric: torso, head, inter-ocular)",
+    )
+    points.add_argument(
+        "--threshold", type=number(0, 1e6, open_low=True), metavar="F",
+        help="how far a point may be, in that length (by metric: 0.2, 0.5, 0.1)",
+    )  # fmt: skip
     parser.add_argument("--report", type=text, metavar="DIR", help="write scores, detections and curves here")
     parser.add_argument("--min-ap", type=fraction, metavar="F", help="exit with 1 if AP is below")
     _json(parser, "the scores")
@@ -295,7 +313,7 @@ VERBS = (
     Verb("train", "Train a detector on your own data, or go on with a run.", "train", _train,
          "visionkit train --train-json train.json --train-images pictures "
          "--val-json val.json --val-images pictures --out runs/first"),
-    Verb("eval", "Score a detector, or a file of detections, with pycocotools.", "evaluate", _eval,
+    Verb("eval", "Score a detector, or a file of detections or keypoints.", "evaluate", _eval,
          "visionkit eval --weights best.safetensors --json-annotations val.json --images pictures"),
     Verb("data", "Look at a data set: check, stats, convert, split, anchors, show.", "data", _no_flags,
          targets=_DATA),
