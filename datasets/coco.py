@@ -13,7 +13,7 @@ from visionkit.data.strict_json import read_json
 from visionkit.errors import DataError, FileError
 from visionkit.io.files import atomic_write, safe_join
 
-from .coco_check import Notes, check_document
+from .coco_check import Notes, Row, check_document
 
 StrPath = str | os.PathLike[str]
 
@@ -83,11 +83,9 @@ class CocoDataset(DetectionDataset):
 
     def _records(self, rows: list[dict[str, Any]], images: StrPath | None, notes: Notes) -> list[Record]:
         classes = {row["id"]: position for position, row in enumerate(self._categories)}
-        objects: dict[int, list[tuple[tuple[float, ...], int, bool]]] = defaultdict(list)
-        for row in self._annotations:
-            x, y, w, h = row["bbox"]
-            found = ((x, y, x + w, y + h), classes[row["category_id"]], bool(row["iscrowd"]))
-            objects[row["image_id"]].append(found)
+        objects: dict[int, list[Row]] = defaultdict(list)
+        for annotation in self._annotations:
+            objects[annotation["image_id"]].append(annotation)
         records = []
         for row in rows:
             name, path = row["file_name"], None
@@ -97,8 +95,18 @@ class CocoDataset(DetectionDataset):
                 notes.bad("file-name", f"images (id {row['id']}).file_name", error.reason, name)
                 continue
             size = (row["height"], row["width"])
-            records.append(Record.of(row["id"], name, path, size, objects[row["id"]]))
+            found = objects[row["id"]]
+            boxes = [
+                ((x, y, x + w, y + h), classes[one["category_id"]], bool(one["iscrowd"]))
+                for one in found
+                for x, y, w, h in [one["bbox"]]
+            ]
+            records.append(self._filled(Record.of(row["id"], name, path, size, boxes), found))
         return records
+
+    def _filled(self, record: Record, annotations: list[Row]) -> Record:
+        """The record with what else its annotations hold; nothing in a set of boxes."""
+        return record
 
 
 def write_coco(path: StrPath, document: dict[str, Any]) -> None:

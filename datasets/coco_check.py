@@ -18,7 +18,8 @@ from typing import Any
 from visionkit.data.problems import Problems
 from visionkit.errors import DataError
 
-from .coco_shapes import check_keypoints, check_segmentation
+from .coco_points import check_keypoints, check_names, check_units
+from .coco_shapes import check_segmentation
 
 Row = dict[str, Any]
 
@@ -92,6 +93,7 @@ def check_document(document: Any, notes: Notes) -> Checked:
     checked.images = list(images.values())
     checked.annotations = _annotations(document.get("annotations", []), images, categories, notes)
     _conventions(checked.annotations, images, notes)
+    check_units(checked.annotations, images, notes)
     return checked
 
 
@@ -148,6 +150,7 @@ def _categories(rows: list[Any], notes: Notes) -> dict[int, Row]:
                 notes.warn("duplicate-category-name", place, reason, name)
             names[name] = place
             found[key] = {**row, "id": key}
+            check_names(found[key], place, notes)
 
     _rows(rows, "categories", ("id", "name"), notes, take)
     return found
@@ -240,7 +243,7 @@ def _object(row: Row, place: str, image: Row, points: dict[int, int], notes: Not
         _crowd(row, place, notes)
         and _area(row, place, notes)
         and check_segmentation(row, size, place, notes)
-        and check_keypoints(row, points, place, notes)
+        and check_keypoints(row, points, size, place, notes)
     )
 
 

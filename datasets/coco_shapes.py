@@ -1,4 +1,4 @@
-"""Masks and keypoints of COCO annotations, checked before any C code sees them.
+"""Masks of COCO annotations, checked before any C code sees them.
 
 A polygon coordinate of 1e9 makes pycocotools crash, 1e8 takes 11 GB; run lengths that do not fill the mask
 return uninitialised memory (torture finding 3).
@@ -45,45 +45,6 @@ def check_segmentation(row: dict[str, Any], size: tuple[int, int], place: str, n
         row["segmentation"] = kept
     if not shape:
         notes.warn("no-polygons", place, "an empty list; taken as no segmentation")
-    return True
-
-
-def check_keypoints(row: dict[str, Any], points: dict[int, int], place: str, notes: "Notes") -> bool:
-    """Check `keypoints` and set `num_keypoints`; False if they cannot be used.
-
-    Args:
-        row: the annotation.
-        points: category id -> length of the list; a category without names takes its first object's.
-        place: of the annotation, for messages.
-        notes: where findings go.
-    """
-    if "keypoints" not in row:
-        return True
-    values, at = row["keypoints"], f"{place}.keypoints"
-    if not isinstance(values, list):
-        notes.bad("bad-keypoints", at, "expected a list x, y, v, x, y, v, ...", values)
-        return False
-    category = row["category_id"]
-    if category not in points and values and len(values) % 3 == 0:
-        points[category] = len(values)
-    expected = points.get(category, 51)
-    if len(values) != expected:
-        reason = f"{len(values)} numbers instead of {expected} (3 for each of {expected // 3} points)"
-        notes.bad("keypoints-length", at, reason)
-        return False
-    for k, value in enumerate(values):
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            notes.bad("bad-keypoints", f"{at}[{k}]", "expected a number", value)
-            return False
-        if k % 3 == 2 and not (isinstance(value, int) and 0 <= value <= 2):
-            notes.bad("keypoint-visibility", f"{at}[{k}]", "visibility must be 0, 1 or 2", value)
-            return False
-    count = sum(v > 0 for v in values[2::3])
-    if row.get("num_keypoints") != count:
-        found = row.get("num_keypoints", "nothing")
-        reason = f"{count} points are labelled; num_keypoints is corrected"
-        notes.warn("num-keypoints", f"{place}.num_keypoints", reason, found)
-        row["num_keypoints"] = count
     return True
 
 

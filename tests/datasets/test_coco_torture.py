@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.datasets import torture_points
 from tests.datasets.torture_coco import CASES, OK, Case, document
 from visionkit.data import strict_json
 from visionkit.datasets.coco import CocoDataset, repair, write_coco
@@ -38,7 +39,9 @@ def state(folder):
     }
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.row}-{case.name}".replace(" ", "_"))
+@pytest.mark.parametrize(
+    "case", [*CASES, *torture_points.CASES], ids=lambda case: f"{case.row}-{case.name}".replace(" ", "_")
+)
 def test_row(case: Case, place):
     (place / "x.json").write_bytes(case.build())
     before = state(place)

@@ -54,7 +54,7 @@ class Case:
         return json.dumps(good if made is None else made).encode()
 
 
-def _set(path: str, value: Any) -> Callable[[Document], None]:
+def put(path: str, value: Any) -> Callable[[Document], None]:
     """Set a place such as "annotations.0.bbox"."""
 
     def change(doc: Document) -> None:
@@ -96,20 +96,6 @@ def _all_boxes(*boxes: list[float]) -> Callable[[Document], None]:
     return change
 
 
-def _keypoints(values: list[Any], count: Any = None) -> Callable[[Document], None]:
-    def change(doc: Document) -> None:
-        doc["categories"][0]["keypoints"] = [f"p{i}" for i in range(17)]
-        doc["annotations"][0] |= {"keypoints": values} | ({} if count is None else {"num_keypoints": count})
-
-    return change
-
-
-def _two_skeletons(doc: Document) -> None:
-    _keypoints([1, 1, 2] * 17, 17)(doc)
-    doc["categories"][1]["keypoints"] = ["tip", "tail"]
-    doc["annotations"][1] |= {"keypoints": [1, 1, 2, 0, 0, 0], "num_keypoints": 1}
-
-
 STRICT, SKIP = {"strict": True}, {"skip_bad": True}
 POLYGON = "annotations.0.segmentation"
 GOOD_RLE = {"size": [48, 64], "counts": [10, 20, 48 * 64 - 30]}
@@ -129,16 +115,16 @@ CASES = [
     Case(
         "J06",
         "duplicate annotation ids",
-        _set("annotations.1.id", 11),
+        put("annotations.1.id", 11),
         parts=("annotations[1] (id 11)", "annotations[0] (id 11)", "--repair"),
     ),
-    Case("J07", "annotation id 0", _set("annotations.0.id", 0), OK),
-    Case("J08", "negative id", _set("annotations.0.id", -1), parts=("annotations[0] (id -1).id", "-1")),
-    Case("J08", "id 2^63", _set("annotations.0.id", 2**63), parts=("below 2^53",)),
-    Case("J08", "float id", _set("annotations.0.id", 1.0), OK, kinds={"float-id": 1}),
-    Case("J08", "fractional id", _set("annotations.0.id", 1.5), parts=("got fraction", "1.5")),
-    Case("J08", "boolean id", _set("annotations.0.id", True), parts=("got boolean",)),
-    Case("J09", "duplicate image ids", _set("images.1.id", 1), parts=("'a.png' and 'b.png'",)),
+    Case("J07", "annotation id 0", put("annotations.0.id", 0), OK),
+    Case("J08", "negative id", put("annotations.0.id", -1), parts=("annotations[0] (id -1).id", "-1")),
+    Case("J08", "id 2^63", put("annotations.0.id", 2**63), parts=("below 2^53",)),
+    Case("J08", "float id", put("annotations.0.id", 1.0), OK, kinds={"float-id": 1}),
+    Case("J08", "fractional id", put("annotations.0.id", 1.5), parts=("got fraction", "1.5")),
+    Case("J08", "boolean id", put("annotations.0.id", True), parts=("got boolean",)),
+    Case("J09", "duplicate image ids", put("images.1.id", 1), parts=("'a.png' and 'b.png'",)),
     Case(
         "J10",
         "one file under two ids",
@@ -146,35 +132,35 @@ CASES = [
         OK,
         kinds={"duplicate-file": 1},
     ),
-    Case("J11", "unknown image", _set("annotations.0.image_id", 99), parts=("(id 11).image_id", "99")),
-    Case("J12", "unknown category", _set("annotations.0.category_id", 2), parts=("(id 11).category_id",)),
+    Case("J11", "unknown image", put("annotations.0.image_id", 99), parts=("(id 11).image_id", "99")),
+    Case("J12", "unknown category", put("annotations.0.category_id", 2), parts=("(id 11).category_id",)),
     Case(
         "J13",
         "string image id",
-        _set("annotations.0.image_id", "1"),
+        put("annotations.0.image_id", "1"),
         parts=("expected integer, got string (found '1')",),
     ),
     Case(
         "J13",
         "string category id",
-        _set("annotations.0.category_id", "1"),
+        put("annotations.0.category_id", "1"),
         parts=("expected integer, got string",),
     ),
-    Case("J14", "negative width", _set("annotations.0.bbox", [4, 6, -20, 30]), parts=("negative width",)),
+    Case("J14", "negative width", put("annotations.0.bbox", [4, 6, -20, 30]), parts=("negative width",)),
     Case(
         "J14",
         "negative width, skipped",
-        _set("annotations.0.bbox", [4, 6, -20, 30]),
+        put("annotations.0.bbox", [4, 6, -20, 30]),
         OK,
         kinds={"negative-box": 1},
         boxes=1,
         options=SKIP,
     ),
-    Case("J15", "zero height", _set("annotations.0.bbox", [4, 6, 20, 0]), OK, kinds={"zero-box": 1}, boxes=1),
+    Case("J15", "zero height", put("annotations.0.bbox", [4, 6, 20, 0]), OK, kinds={"zero-box": 1}, boxes=1),
     Case(
         "J15",
         "zero height, strict",
-        _set("annotations.0.bbox", [4, 6, 20, 0]),
+        put("annotations.0.bbox", [4, 6, 20, 0]),
         parts=("without area",),
         options=STRICT,
     ),
@@ -185,7 +171,7 @@ CASES = [
     Case(
         "J18",
         "box outside",
-        _set("annotations.0.bbox", [70, 6, 20, 3]),
+        put("annotations.0.bbox", [70, 6, 20, 3]),
         OK,
         kinds={"box-outside": 1},
         boxes=1,
@@ -193,22 +179,22 @@ CASES = [
     Case(
         "J18",
         "box outside, strict",
-        _set("annotations.0.bbox", [70, 6, 20, 3]),
+        put("annotations.0.bbox", [70, 6, 20, 3]),
         parts=("outside its picture of 64x48",),
         options=STRICT,
     ),
     Case(
         "J19",
         "box over the edge",
-        _set("annotations.0.bbox", [50, 6, 20, 3]),
+        put("annotations.0.bbox", [50, 6, 20, 3]),
         OK,
         kinds={"box-over-edge": 1, "area-mismatch": 1},
     ),
-    Case("J20", "three numbers", _set("annotations.0.bbox", [1, 2, 3]), parts=("(id 11).bbox", "4 numbers")),
-    Case("J20", "five numbers", _set("annotations.0.bbox", [1, 2, 3, 4, 5]), parts=("4 numbers",)),
-    Case("J20", "null", _set("annotations.0.bbox", None), parts=("4 numbers", "None")),
-    Case("J20", "nested", _set("annotations.0.bbox", [[1, 2, 3, 4]]), parts=("4 numbers",)),
-    Case("J21", "strings", _set("annotations.0.bbox", ["1", 2, 3, 4]), parts=("bbox[0]", "'1'")),
+    Case("J20", "three numbers", put("annotations.0.bbox", [1, 2, 3]), parts=("(id 11).bbox", "4 numbers")),
+    Case("J20", "five numbers", put("annotations.0.bbox", [1, 2, 3, 4, 5]), parts=("4 numbers",)),
+    Case("J20", "null", put("annotations.0.bbox", None), parts=("4 numbers", "None")),
+    Case("J20", "nested", put("annotations.0.bbox", [[1, 2, 3, 4]]), parts=("4 numbers",)),
+    Case("J21", "strings", put("annotations.0.bbox", ["1", 2, 3, 4]), parts=("bbox[0]", "'1'")),
     Case(
         "J22",
         "corner boxes",
@@ -226,38 +212,38 @@ CASES = [
     Case(
         "J24", "NaN area", lambda doc: TEXT.replace("600.0", "NaN").encode(), parts=("annotations[0].area",)
     ),
-    Case("J24", "area 0", _set("annotations.0.area", 0), OK, kinds={"area-mismatch": 1}),
-    Case("J24", "area too large", _set("annotations.0.area", 5000), OK, kinds={"area-mismatch": 1}),
-    Case("J24", "area of a mask", _set("annotations.0.area", 300.5), OK),
-    Case("J24", "negative area", _set("annotations.0.area", -1), parts=("(id 11).area",)),
-    *(Case("J25", f"iscrowd {v}", _set("annotations.0.iscrowd", v), OK) for v in (0, 1, False, True)),
+    Case("J24", "area 0", put("annotations.0.area", 0), OK, kinds={"area-mismatch": 1}),
+    Case("J24", "area too large", put("annotations.0.area", 5000), OK, kinds={"area-mismatch": 1}),
+    Case("J24", "area of a mask", put("annotations.0.area", 300.5), OK),
+    Case("J24", "negative area", put("annotations.0.area", -1), parts=("(id 11).area",)),
+    *(Case("J25", f"iscrowd {v}", put("annotations.0.iscrowd", v), OK) for v in (0, 1, False, True)),
     *(
-        Case("J25", f"iscrowd {v!r}", _set("annotations.0.iscrowd", v), parts=("expected 0 or 1",))
+        Case("J25", f"iscrowd {v!r}", put("annotations.0.iscrowd", v), parts=("expected 0 or 1",))
         for v in ("1", 2, None, 0.5)
     ),
-    Case("J26", "crowd without a mask", _set("annotations.0.iscrowd", 1), OK),
-    Case("J26", "good mask", _set(POLYGON, GOOD_RLE), OK),
-    Case("J26", "mask of another size", _set(POLYGON, GOOD_RLE | {"size": [64, 48]}), parts=("[48, 64]",)),
+    Case("J26", "crowd without a mask", put("annotations.0.iscrowd", 1), OK),
+    Case("J26", "good mask", put(POLYGON, GOOD_RLE), OK),
+    Case("J26", "mask of another size", put(POLYGON, GOOD_RLE | {"size": [64, 48]}), parts=("[48, 64]",)),
     Case(
         "J27",
         "mask too short",
-        _set(POLYGON, {"size": [48, 64], "counts": [10, 20]}),
+        put(POLYGON, {"size": [48, 64], "counts": [10, 20]}),
         parts=("sum to 30, the mask has 3072 pixels",),
     ),
-    Case("J28", "mask too long", _set(POLYGON, {"size": [48, 64], "counts": [4000]}), parts=("4000",)),
+    Case("J28", "mask too long", put(POLYGON, {"size": [48, 64], "counts": [4000]}), parts=("4000",)),
     Case(
-        "J28", "negative run", _set(POLYGON, {"size": [48, 64], "counts": [-1, 3073]}), parts=("at least 0",)
+        "J28", "negative run", put(POLYGON, {"size": [48, 64], "counts": [-1, 3073]}), parts=("at least 0",)
     ),
-    Case("J28", "garbage runs", _set(POLYGON, {"size": [48, 64], "counts": "\x01\x02"}), parts=(".counts",)),
-    Case("J28", "cut runs", _set(POLYGON, {"size": [48, 64], "counts": "o"}), parts=("in the middle",)),
-    Case("J28", "no runs", _set(POLYGON, {"size": [48, 64]}), parts=(".counts",)),
-    Case("J29", "huge mask", _set(POLYGON, {"size": [2**31 - 1] * 2, "counts": [1]}), parts=(".size",)),
+    Case("J28", "garbage runs", put(POLYGON, {"size": [48, 64], "counts": "\x01\x02"}), parts=(".counts",)),
+    Case("J28", "cut runs", put(POLYGON, {"size": [48, 64], "counts": "o"}), parts=("in the middle",)),
+    Case("J28", "no runs", put(POLYGON, {"size": [48, 64]}), parts=(".counts",)),
+    Case("J29", "huge mask", put(POLYGON, {"size": [2**31 - 1] * 2, "counts": [1]}), parts=(".size",)),
     *(
-        Case("J30", f"polygon at {v:g}", _set(POLYGON, [[1, 1, v, 1, 9, 9]]), parts=("beyond 4 times",))
+        Case("J30", f"polygon at {v:g}", put(POLYGON, [[1, 1, v, 1, 9, 9]]), parts=("beyond 4 times",))
         for v in (1e7, 1e8, 1e9, -300)
     ),
     *(
-        Case("J31", f"{name} polygon", _set(POLYGON, [value]), OK, kinds={"bad-polygon": 1})
+        Case("J31", f"{name} polygon", put(POLYGON, [value]), OK, kinds={"bad-polygon": 1})
         for name, value in (
             ("odd", [1, 2, 3, 4, 5, 6, 7]),
             ("short", [1, 2, 3, 4]),
@@ -269,34 +255,19 @@ CASES = [
         "J31",
         "infinite polygon",
         lambda doc: (
-            _set(POLYGON, [[1, 1, 7.25, 1, 9, 9]])(doc) or json.dumps(doc).replace("7.25", "1e999").encode()
+            put(POLYGON, [[1, 1, 7.25, 1, 9, 9]])(doc) or json.dumps(doc).replace("7.25", "1e999").encode()
         ),
         OK,
         kinds={"bad-polygon": 1},
     ),
-    Case("J31", "no polygons", _set(POLYGON, []), OK, kinds={"no-polygons": 1}),
-    Case("J31", "odd, strict", _set(POLYGON, [[1] * 7]), parts=("odd count of 7",), options=STRICT),
-    Case("J32", "48 key-point numbers", _keypoints([1, 1, 2] * 16), parts=("48 numbers instead of 51",)),
-    Case("J32", "50 key-point numbers", _keypoints([1] * 50), parts=("50 numbers instead of 51",)),
-    Case("J32", "no key-point numbers", _keypoints([]), parts=("0 numbers instead of 51",)),
-    Case(
-        "J33",
-        "other counts in other classes",
-        _two_skeletons,
-        OK,
-    ),
-    Case("J34", "no num_keypoints", _keypoints([1, 1, 2] * 17), OK, kinds={"num-keypoints": 1}),
-    Case("J34", "num_keypoints 0", _keypoints([1, 1, 2] * 17, 0), OK, kinds={"num-keypoints": 1}),
-    *(
-        Case("J35", f"visibility {v}", _keypoints([1, 1, v] * 17, 17), parts=("keypoints[2]", "0, 1 or 2"))
-        for v in (3, -1, 1.5)
-    ),
-    Case("J37", "gaps in category ids", _set("categories.1.id", 5), OK),
+    Case("J31", "no polygons", put(POLYGON, []), OK, kinds={"no-polygons": 1}),
+    Case("J31", "odd, strict", put(POLYGON, [[1] * 7]), parts=("odd count of 7",), options=STRICT),
+    Case("J37", "gaps in category ids", put("categories.1.id", 5), OK),
     *(
         Case(
             "J38",
             f"category id {v}",
-            lambda doc, v=v: _set("categories.0.id", v)(doc) or _set("annotations.0.category_id", v)(doc),
+            lambda doc, v=v: put("categories.0.id", v)(doc) or put("annotations.0.category_id", v)(doc),
             OK,
         )
         for v in (0, -3, 10**9)
@@ -304,40 +275,38 @@ CASES = [
     Case(
         "J38",
         "image id 0",
-        lambda doc: _set("images.0.id", 0)(doc) or _set("annotations.0.image_id", 0)(doc),
+        lambda doc: put("images.0.id", 0)(doc) or put("annotations.0.image_id", 0)(doc),
         OK,
     ),
-    Case("J39", "duplicate category id", _set("categories.1.id", 1), parts=("'cat'", "'dog'")),
+    Case("J39", "duplicate category id", put("categories.1.id", 1), parts=("'cat'", "'dog'")),
     Case(
         "J39",
         "duplicate category name",
-        _set("categories.1.name", "cat"),
+        put("categories.1.name", "cat"),
         OK,
         kinds={"duplicate-category-name": 1},
     ),
     *(
-        Case("J40", f"category name {k}", _set("categories.0.name", name), OK)
+        Case("J40", f"category name {k}", put("categories.0.name", name), OK)
         for k, name in enumerate(("🐈", "two\nlines", "x" * 10_000, "<script>", "\x1b[31mred"))
     ),
-    Case("J41", "empty annotations", _set("annotations", []), OK, boxes=0),
-    Case("J42", "empty images", _set("images", []), parts=("`images` is empty",)),
+    Case("J41", "empty annotations", put("annotations", []), OK, boxes=0),
+    Case("J42", "empty images", put("images", []), parts=("`images` is empty",)),
     Case(
         "J43", "class and picture without boxes", lambda doc: doc["annotations"].pop() and None, OK, boxes=1
     ),
     *(
-        Case("J44", f"file name {k}", _set("images.0.file_name", name), parts=("file_name",))
+        Case("J44", f"file name {k}", put("images.0.file_name", name), parts=("file_name",))
         for k, name in enumerate(
             ("../a.png", "/etc/passwd", "C:\\x.png", "a\0.png", "", "x" * 5000, "out.png", 7, None)
         )
     ),
-    Case("J45", "another size", _set("images.0.width", 63), parts=("picture is 64x48", "say 63x48")),
-    Case(
-        "J46", "a missing picture", _set("images.0.file_name", "no.png"), parts=("images[0] (id 1) no.png",)
-    ),
+    Case("J45", "another size", put("images.0.width", 63), parts=("picture is 64x48", "say 63x48")),
+    Case("J46", "a missing picture", put("images.0.file_name", "no.png"), parts=("images[0] (id 1) no.png",)),
     Case(
         "J46",
         "a missing picture, skipped",
-        _set("images.0.file_name", "no.png"),
+        put("images.0.file_name", "no.png"),
         OK,
         kinds={"picture-missing": 1},
         boxes=1,
@@ -368,7 +337,7 @@ CASES = [
     Case(
         "J53", "images twice", lambda doc: b'{"images": [], ' + TEXT[1:].encode(), parts=("images", "twice")
     ),
-    Case("J62", "key ignore", _set("annotations.0.ignore", 1), OK, kinds={"ignore-key": 1}),
-    Case("J05", "a row that is no object", _set("annotations.0", 7), parts=("annotations[0]", "an object")),
-    Case("J05", "annotations no list", _set("annotations", {}), parts=("annotations", "expected a list")),
+    Case("J62", "key ignore", put("annotations.0.ignore", 1), OK, kinds={"ignore-key": 1}),
+    Case("J05", "a row that is no object", put("annotations.0", 7), parts=("annotations[0]", "an object")),
+    Case("J05", "annotations no list", put("annotations", {}), parts=("annotations", "expected a list")),
 ]

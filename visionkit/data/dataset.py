@@ -22,7 +22,8 @@ class Record:
     """The annotations of one picture.
 
     `boxes` (N, 4) float32 xyxy as annotated, not clipped; `class_id` (N,) int64; `crowd` (N,) bool;
-    `size` (height, width) of the picture the boxes refer to; `path` None for a picture held in memory.
+    `size` (height, width) of the picture the boxes refer to; `path` None for a picture held in memory;
+    `keypoints` (N, K, 3) float32 x, y, v in sets that have them: v 0 unlabelled, 1 hidden, 2 visible.
     """
 
     image_id: int
@@ -32,6 +33,7 @@ class Record:
     boxes: NDArray[np.float32]
     class_id: NDArray[np.int64]
     crowd: NDArray[np.bool_]
+    keypoints: NDArray[np.float32] | None = None
 
     @classmethod
     def of(
