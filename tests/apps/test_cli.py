@@ -59,7 +59,7 @@ def test_help_lists_every_verb(visionkit):
         (["train", "--out", "x"], ["--train-json", "--train"]),
         (["train", "--out", "x", "--train-json", "j"], ["--train-images"]),
         (["train", "--out", "x", "--train-json", "j", "--train", "d"], ["exclude"]),
-        (["eval"], ["--weights or --detections"]),
+        (["eval"], ["one of --weights, --detections and --keypoints"]),
         (["data", "check"], ["--json-annotations", "--data"]),
         (["data", "convert", "--out", "x"], ["--to"]),
         (["weights", "info"], ["W"]),
