@@ -69,7 +69,7 @@ CAUSES = {
     relative: "relative to the image (0..1)",
     mirrored: "mirrored images",
     halved: "scaled by 2 in x and 4 in y",
-    padded: "moved by 0 in x and -80 in y",
+    padded: "moved by 0 in x and -80 in y (padding?)",
     reordered: "another order in the detections, where nose is 13 (not 1), left_eye is 14 (not 2)",
     in_the_box: "relative to the corner of their `bbox`",
     next_image: "off by one",

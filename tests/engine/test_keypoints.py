@@ -175,6 +175,16 @@ def test_categories_of_different_skeletons(rng):
         evaluate_keypoints(truth, found, sigmas=[0.1] * 17)
 
 
+def test_equal_skeletons_are_read_once(rng, caplog):
+    """Five kinds of animals have one skeleton, and one line in the log says how its limbs count."""
+    truth, found = people(rng)
+    first = truth["categories"][0]
+    truth["categories"] += [{**first, "id": 50 + k, "name": f"kind {k}"} for k in range(4)]
+    with caplog.at_level("INFO"):
+        assert len(evaluate_keypoints(truth, found).classes) == 5
+    assert caplog.text.count("limbs count from") == 1
+
+
 def test_crowds_and_unlabelled_people_are_neither_found_nor_false(rng):
     truth, found = people(rng)
     for annotation in truth["annotations"][::3]:

@@ -134,7 +134,7 @@ def _fitted(pairs: Sequence[tuple[Points, Points, int]]) -> list[tuple[str, Move
             scales.append(np.ptp(wanted, axis=0) / extents)
         offsets.append((wanted - given).mean(0))
     offset = np.median(offsets, 0)
-    moved = f"the detections were moved by {offset[0]:.3g} in x and {offset[1]:.3g} in y (padding?)"
+    moved = f"the detections were moved by {round(offset[0])} in x and {round(offset[1])} in y (padding?)"
     moves: list[tuple[str, Move]] = [(moved, lambda p, _, __: p[:, :2] + offset)]
     if scales:
         scale = np.median(scales, 0)

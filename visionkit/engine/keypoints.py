@@ -102,10 +102,16 @@ def _skeletons(truth: Truth, sigmas: Sequence[float] | None) -> dict[int, Skelet
     for annotation in truth.annotations:
         if annotation.get("keypoints"):
             lengths.setdefault(annotation["category_id"], len(annotation["keypoints"]))
-    found = {}
+    found: dict[int, Skeleton] = {}
+    read: list[
+        tuple[list[Any], Skeleton]
+    ] = []  # what the reader has to say, it says once for equal categories
     for key, category in truth.categories.items():
         if category.get("keypoints"):
-            found[key] = skeleton_from_coco([category])
+            says = [category.get(name) for name in ("keypoints", "skeleton", "sigmas", "flips")]
+            if says not in [said for said, _ in read]:
+                read.append((says, skeleton_from_coco([category])))
+            found[key] = next(skeleton for said, skeleton in read if said == says)
         elif count := lengths.get(key, 0) // 3:
             found[key] = COCO_17 if count == len(COCO_17) else _nameless(count)
     if not found:
