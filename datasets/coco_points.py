@@ -15,13 +15,17 @@ _FAR = 1e7  # pixels: no picture is larger
 
 
 def check_names(category: dict[str, Any], place: str, notes: "Notes") -> None:
-    """Check the names of a category's points in place: what cannot be used is taken out."""
+    """Check what a category says of its points, in place: what is no list is taken out."""
     names = category.get("keypoints")
     if names is None:
         return
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         notes.bad("bad-keypoint-names", f"{place}.keypoints", "expected a list of names", names)
         del category["keypoints"]
+    for key in ("skeleton", "sigmas", "flips"):
+        if not isinstance(category.get(key, []), list):
+            notes.bad(f"bad-{key}", f"{place}.{key}", "expected a list", category[key])
+            del category[key]
 
 
 def check_keypoints(

@@ -31,6 +31,14 @@ def _raw_points(text: str) -> Callable[[Document], bytes]:
     return change
 
 
+def _odd_category(key: str, value: Any) -> Callable[[Document], None]:
+    def change(doc: Document) -> None:
+        _keypoints([9, 9, 2] * 17, 17)(doc)
+        doc["categories"][0][key] = value
+
+    return change
+
+
 CASES = [
     Case("J32", "48 key-point numbers", _keypoints([9, 9, 2] * 16), parts=("48 numbers instead of 51",)),
     Case("J32", "50 key-point numbers", _keypoints([1] * 50), parts=("50 numbers instead of 51",)),
@@ -56,6 +64,11 @@ CASES = [
         _keypoints([*[70, 9, 2, 0, 0, 1, 9, 9, 0] * 2, *[9, 9, 2] * 11], 15),
         OK,
         kinds={"keypoint-outside": 1, "keypoint-at-origin": 1, "keypoint-unlabelled": 1},
+    ),
+    *(
+        Case("J35", f"{key} {value}", _odd_category(key, value), parts=(f"categories[0].{key}", "a list"))
+        for key in ("skeleton", "sigmas", "flips")
+        for value in (1.5, "1-2", {}, None)
     ),
     Case(
         "J35",

@@ -287,6 +287,7 @@ def test_entries_without_points_and_files_of_boxes(rng):
         ({"keypoints": [float("nan"), 1, 2] * 17}, r"annotations\[1\]\.keypoints\[0\]: expected a finite"),
         ({"keypoints": [1, "1", 2] * 17}, r"annotations\[1\]\.keypoints\[1\]: expected a finite"),
         ({"area": float("nan")}, r"annotations\[1\]\.area"),
+        ({"area": -1.0}, r"annotations\[1\]\.area"),
         ({"bbox": [1, 2, float("inf"), 4]}, r"annotations\[1\]\.bbox"),
     ],
 )

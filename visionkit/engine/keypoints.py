@@ -89,7 +89,7 @@ def keypoint_truth(truth: Truth, sigmas: Sequence[float] | None = None) -> tuple
         values = source.get("keypoints", [0] * (3 * len(skeleton)))
         _check(values, len(skeleton), f"annotations[{source['id'] - 1}].keypoints")
         area = source["area"]
-        if not isinstance(area, int | float) or not math.isfinite(area):
+        if not isinstance(area, int | float) or not 0 <= area < math.inf:
             place = f"annotations[{source['id'] - 1}].area"
             raise DataError("expected a number of square pixels", place=place, value=area)
         count = sum(v > 0 for v in values[2::3])
