@@ -11,9 +11,27 @@ from .jit import LANES, parallel, prange, serial
 from .memory import Call, Map, call, padded
 from .simd import vexp, vfma, vload, vmax, vmin, vsplat, vstore, vwhere_positive
 
-_GROUPS = 64
+_GROUPS = 32  # of rows, at least, where there are as many
+_NUMBERS = 65_536  # of one group, at most: the second pass finds them in the cache
 #: What of one channel is kept from forward to backward: mean, 1/deviation, scale, shift.
 KEPT = 4
+_COPIES = 4  # of every sum, for the pixels in turn (a power of two): no addition waits for the one before
+
+
+@serial
+def _clear(F, at, size):
+    for c in range(0, size, LANES):
+        vstore(F, at + c, vsplat(np.float32(0)))
+
+
+@serial
+def _join(F, at, wide):
+    """The copies of a group's sums, added up in the first."""
+    for c in range(0, wide, LANES):
+        total = vload(F, at + c)
+        for k in range(1, _COPIES):
+            total = total + vload(F, at + k * wide + c)
+        vstore(F, at + c, total)
 
 
 @parallel
@@ -29,32 +47,39 @@ def batch_statistics(F, I, p, s):
     for q in prange(groups):
         start, end = q * rows, min((q + 1) * rows, lines)
         share = vsplat(np.float32(1.0 / ((end - start) * width)))
-        at = scratch + q * 2 * wide
+        at = scratch + q * 2 * _COPIES * wide
+        second = at + _COPIES * wide
+        _clear(F, at, 2 * _COPIES * wide)
+        for line in range(start, end):
+            place = x + line // height * image + line % height * row
+            for i in range(width):
+                to = at + (i & (_COPIES - 1)) * wide
+                for c in range(0, wide, LANES):
+                    vstore(F, to + c, vload(F, to + c) + vload(F, place + c))
+                place += step
+        _join(F, at, wide)
         for c in range(0, wide, LANES):
-            total = vsplat(np.float32(0))
-            for line in range(start, end):
-                place = x + line // height * image + line % height * row + c
-                for i in range(width):
-                    total = total + vload(F, place + i * step)
-            mean = total * share
-            squares = vsplat(np.float32(0))
-            for line in range(start, end):
-                place = x + line // height * image + line % height * row + c
-                for i in range(width):
-                    d = vload(F, place + i * step) - mean
-                    squares = vfma(d, d, squares)
-            vstore(F, at + c, mean)
-            vstore(F, at + wide + c, squares)
+            vstore(F, at + c, vload(F, at + c) * share)
+        for line in range(start, end):
+            place = x + line // height * image + line % height * row
+            for i in range(width):
+                to = second + (i & (_COPIES - 1)) * wide
+                for c in range(0, wide, LANES):
+                    d = vload(F, place + c) - vload(F, at + c)
+                    vstore(F, to + c, vfma(d, d, vload(F, to + c)))
+                place += step
+        _join(F, second, wide)
     count = lines * width
     for c in prange(wide):
         if c < channels:
             mean, squares, seen = 0.0, 0.0, 0.0
             for q in range(groups):
                 size = float((min((q + 1) * rows, lines) - q * rows) * width)
-                d = F[scratch + q * 2 * wide + c] - mean
+                at = scratch + q * 2 * _COPIES * wide + c
+                d = F[at] - mean
                 both = seen + size
                 mean += d * size / both
-                squares += F[scratch + q * 2 * wide + wide + c] + d * d * seen * size / both
+                squares += F[at + _COPIES * wide] + d * d * seen * size / both
                 seen = both
             variance = squares / count
             inverse = 1.0 / np.sqrt(variance + epsilon)
@@ -100,16 +125,17 @@ def normalise(F, I, p, s):
         source = x + image * x_image + row * x_row
         target = y + image * y_image + row * y_row
         shortcut = r + image * r_image + row * r_row
-        for c in range(0, wide, LANES):
-            scale, shift = vload(F, kept + 2 * wide + c), vload(F, kept + 3 * wide + c)
-            for i in range(width):
-                v = vfma(vload(F, source + i * x_step + c), scale, shift)
+        for _ in range(width):
+            for c in range(0, wide, LANES):
+                scale, shift = vload(F, kept + 2 * wide + c), vload(F, kept + 3 * wide + c)
+                v = vfma(vload(F, source + c), scale, shift)
                 if mode == 1:
-                    v = v + vload(F, shortcut + i * r_step + c)
+                    v = v + vload(F, shortcut + c)
                 v = v / (one + vexp(zero - v)) if silu == 1 else vmin(cap, vmax(v * slope, v))
                 if mode == 2:
-                    v = v + vload(F, shortcut + i * r_step + c)
-                vstore(F, target + i * y_step + c, v)
+                    v = v + vload(F, shortcut + c)
+                vstore(F, target + c, v)
+            source, target, shortcut = source + x_step, target + y_step, shortcut + r_step
 
 
 @serial
@@ -132,26 +158,30 @@ def normalise_sums(F, I, p, s):
     groups = (lines + rows - 1) // rows
     for q in prange(groups):
         slope, cap = vsplat(s[0]), vsplat(s[1])
-        for c in range(0, wide, LANES):
-            mean, inverse = vload(F, kept + c), vload(F, kept + wide + c)
-            scale, shift = vload(F, kept + 2 * wide + c), vload(F, kept + 3 * wide + c)
-            total, product = vsplat(np.float32(0)), vsplat(np.float32(0))
-            for line in range(q * rows, min((q + 1) * rows, lines)):
-                source = x + line // height * x_image + line % height * x_row + c
-                gradient = g + line // height * g_image + line % height * g_row + c
-                for i in range(width):
-                    v = vload(F, source + i * x_step)
-                    d = _slope_at(F, vfma(v, scale, shift), vload(F, gradient + i * g_step), slope, cap, silu)
-                    total = total + d
-                    product = vfma(d, (v - mean) * inverse, product)
-            vstore(F, scratch + q * 2 * wide + c, total)
-            vstore(F, scratch + q * 2 * wide + wide + c, product)
+        at = scratch + q * 2 * _COPIES * wide
+        products = at + _COPIES * wide
+        _clear(F, at, 2 * _COPIES * wide)
+        for line in range(q * rows, min((q + 1) * rows, lines)):
+            source = x + line // height * x_image + line % height * x_row
+            gradient = g + line // height * g_image + line % height * g_row
+            for i in range(width):
+                to = (i & (_COPIES - 1)) * wide
+                for c in range(0, wide, LANES):
+                    v, d = vload(F, source + c), vload(F, gradient + c)
+                    scale, shift = vload(F, kept + 2 * wide + c), vload(F, kept + 3 * wide + c)
+                    d = _slope_at(F, vfma(v, scale, shift), d, slope, cap, silu)
+                    v = (v - vload(F, kept + c)) * vload(F, kept + wide + c)
+                    vstore(F, at + to + c, vload(F, at + to + c) + d)
+                    vstore(F, products + to + c, vfma(d, v, vload(F, products + to + c)))
+                source, gradient = source + x_step, gradient + g_step
+        _join(F, at, wide)
+        _join(F, products, wide)
     count = lines * width
     for c in prange(wide):
         total, product = 0.0, 0.0
         for q in range(groups):
-            total += F[scratch + q * 2 * wide + c]
-            product += F[scratch + q * 2 * wide + wide + c]
+            total += F[scratch + q * 2 * _COPIES * wide + c]
+            product += F[scratch + (q * 2 + 1) * _COPIES * wide + c]
         if c < channels:
             F[d_gamma + c] = product
             F[d_beta + c] = total
@@ -176,25 +206,28 @@ def normalise_gradient(F, I, p, s):
         source = x + image * x_image + row * x_row
         gradient = g + image * g_image + row * g_row
         target = t + image * t_image + row * t_row
-        for c in range(0, wide, LANES):
-            scale, shift = vload(F, kept + 2 * wide + c), vload(F, kept + 3 * wide + c)
-            a, b, e = vload(F, factors + c), vload(F, factors + wide + c), vload(F, factors + 2 * wide + c)
-            for i in range(width):
-                v = vload(F, source + i * x_step + c)
-                d = _slope_at(F, vfma(v, scale, shift), vload(F, gradient + i * g_step + c), slope, cap, silu)
-                d = vfma(a, d, vfma(b, v, e))
+        for _ in range(width):
+            for c in range(0, wide, LANES):
+                scale, shift = vload(F, kept + 2 * wide + c), vload(F, kept + 3 * wide + c)
+                a, b = vload(F, factors + c), vload(F, factors + wide + c)
+                v, d = vload(F, source + c), vload(F, gradient + c)
+                d = _slope_at(F, vfma(v, scale, shift), d, slope, cap, silu)
+                d = vfma(a, d, vfma(b, v, vload(F, factors + 2 * wide + c)))
                 if add == 1:
-                    d = d + vload(F, target + i * t_step + c)
-                vstore(F, target + i * t_step + c, d)
+                    d = d + vload(F, target + c)
+                vstore(F, target + c, d)
+            source, gradient, target = source + x_step, gradient + g_step, target + t_step
 
 
 def _rows(x: Map) -> int:
-    return -(-x.buffer.n * x.buffer.h // min(_GROUPS, x.buffer.n * x.buffer.h))
+    """Rows of a group: as many as the cache holds, and groups enough for all threads."""
+    lines = x.buffer.n * x.buffer.h
+    return max(1, min(_NUMBERS // (x.buffer.w * padded(x.c)), lines // _GROUPS))
 
 
 def norm_scratch(x: Map) -> int:
     """Numbers of scratch memory for the statistics and sums of a map."""
-    return 2 * _GROUPS * padded(x.c)
+    return 2 * _COPIES * -(-x.buffer.n * x.buffer.h // _rows(x)) * padded(x.c)
 
 
 def statistics_call(
