@@ -15,7 +15,7 @@ from .memory import Call, Map, Tables, call, padded, spaced
 from .simd import vsplat, vstore
 
 _ROOM = 100_000  # numbers of ring and band, so that they stay in the L2 cache with the weights
-_LEAST = 100  # pixels
+_LEAST = 40  # pixels
 _LONGEST = 1200  # channels in between: a sum that the microkernel takes in one go
 
 
