@@ -245,9 +245,9 @@ def test_bad_points_are_refused_with_their_place(rng, name):
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"keypoints": [1.0] * 54}, "54 numbers instead of 51.*17 points"),
-        ({"keypoints": [1.0] * 34}, "34 numbers instead of 51"),
-        ({"keypoints": []}, "0 numbers instead of 51"),
+        ({"keypoints": [1.0] * 54}, "54 numbers instead of 51.*17 points; are they those of openpose-18"),
+        ({"keypoints": [1.0] * 34}, "34 numbers instead of 51.*confidences missing"),
+        ({"keypoints": []}, "0 numbers instead of 51, x, y and a confidence for each of 17 points \\("),
         ({"keypoints": None}, "expected a list"),
         ({"category_id": 99}, "has no keypoints"),
         ({"category_id": 7}, "unknown category_id"),

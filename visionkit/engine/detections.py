@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ..data.strict_json import read_json
 from ..errors import DataError
+from ..vision.skeletons import SKELETONS
 from ..weights.files import StrPath
 
 #: A box coordinate further out than this is taken for damage.
@@ -158,10 +159,18 @@ def _bad_keypoints(values: Any, count: int) -> Found:
     if len(values) != 3 * count:
         reason = (
             f"keypoints: {len(values)} numbers instead of {3 * count}, "
-            f"x, y and a confidence for each of {count} points"
+            f"x, y and a confidence for each of {count} points{_meant(len(values), count)}"
         )
         return ".keypoints", reason, values
     return _bad_numbers("keypoints", values)
+
+
+def _meant(length: int, count: int) -> str:
+    """What a list of another length may be."""
+    if length == 2 * count:
+        return "; are the confidences missing?"
+    names = [one.name for one in SKELETONS.values() if 3 * len(one) == length]
+    return f"; are they those of {' or '.join(names)}?" if names else ""
 
 
 def _bad_numbers(key: str, values: Sequence[Any]) -> Found:
