@@ -281,6 +281,8 @@ def test_detections_that_name_their_object(rng):
     assert scores["PCK"] < 0.6
     mixed = [{**found[1], "annotation_id": 71, "score": 0.0}, found[0], found[2]]
     assert score_points(truth, mixed).values == score_points(truth, found).values
+    twice = [found[0], {**found[0], "annotation_id": 70, "score": 0.0}]
+    assert score_points(truth, twice, reference="pixel", threshold=1e3, image_ids=[0]).missing == 0
     for wrong in (72, 7, "70", None, [70]):
         with pytest.raises(DataError, match=r"\[1\]\.annotation_id"):
             score_points(truth, [named[0], {**found[1], "annotation_id": wrong}, named[2]])
