@@ -3,9 +3,9 @@
 The short face, each name loaded when it is first used so that the import itself is instant:
 
     load(name_or_path) -> Predictor          a detector that is ready to run
-    draw(image, found) -> picture            the picture with its boxes
+    draw(image, found) -> picture            the picture with its boxes or skeletons
     compile(network, shape) -> Plan          a network made fast for one input shape
-    Tensor, no_grad, Detections              the types and the switch that most programs meet
+    Tensor, no_grad, Detections, Poses       the types and the switch that most programs meet
 """
 
 from importlib import import_module
@@ -18,13 +18,15 @@ if TYPE_CHECKING:
     from .graph import compile  # noqa: A004  (the word every reader of PyTorch knows)
     from .io.draw import draw
     from .tensor import Tensor, no_grad
+    from .vision.poses import Poses
     from .vision.results import Detections
 
 __version__ = "0.1.0"
-__all__ = ["Detections", "Tensor", "compile", "draw", "load", "no_grad"]
+__all__ = ["Detections", "Poses", "Tensor", "compile", "draw", "load", "no_grad"]
 
 _HOMES = {
     "Detections": "visionkit.vision.results",
+    "Poses": "visionkit.vision.poses",
     "Tensor": "visionkit.tensor",
     "compile": "visionkit.graph",
     "draw": "visionkit.io.draw",

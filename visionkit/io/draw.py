@@ -8,7 +8,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from ..errors import ShapeError
+from ..vision.poses import Pose, Poses
 from ..vision.results import Detection, Detections
+from ..vision.skeleton import Skeleton
 from .image import as_image, read_image, write_image
 
 Colour = tuple[int, int, int]
@@ -27,8 +29,8 @@ class Drawing(np.ndarray[Any, np.dtype[np.uint8]]):
         write_image(path, np.asarray(self))
 
 
-def draw(image: object, found: Detections) -> Drawing:
-    """A copy of the picture with boxes and labels; lines and letters grow with the picture.
+def draw(image: object, found: Detections | Poses) -> Drawing:
+    """A copy of the picture with boxes and labels, or skeletons; lines and letters grow with the picture.
 
     Args:
         image: a path, an (H, W, 3) uint8 RGB array, or a Pillow image; it is not changed.
@@ -42,12 +44,15 @@ def draw(image: object, found: Detections) -> Drawing:
     given = read_image(image) if isinstance(image, str | os.PathLike) else as_image(image)
     if found.image_size != given.shape[:2]:
         raise ShapeError(
-            f"image: the detections are for {found.image_size[0]}x{found.image_size[1]} pixels, "
+            f"image: what was found is for {found.image_size[0]}x{found.image_size[1]} pixels, "
             f"the picture has {given.shape[0]}x{given.shape[1]}"
         )
     pen = _Pen(Image.fromarray(given).copy())
     for index in np.argsort(found.confidence, kind="stable"):  # the surest last, on top
-        pen.box(next(iter(found[int(index)])))
+        if isinstance(found, Poses):
+            pen.pose(next(iter(found[int(index)])), found.skeleton)
+        else:
+            pen.box(next(iter(found[int(index)])))
     return np.array(pen.canvas).view(Drawing)
 
 
@@ -78,6 +83,25 @@ class _Pen:
         right, bottom = max(left, round(x2) - 1), max(top, round(y2) - 1)
         self._draw.rectangle((left, top, right, bottom), outline=colour, width=self._line)
         self._label(f"{_printable(one.name)} {one.confidence:.2f}", left, top, colour)
+
+    def pose(self, one: Pose, skeleton: Skeleton) -> None:
+        """Limbs with both ends, dots on the points, and the number of a person who is followed."""
+        there = (one.keypoint_confidence > 0) & np.isfinite(one.xy).all(axis=1)
+        far = 4 * max(self.canvas.size)  # Pillow counts in 32 bits
+        xy = [(float(x), float(y)) for x, y in np.clip(np.nan_to_num(one.xy), -far, far)]
+        for a, b in skeleton.limbs:
+            if there[a] and there[b]:
+                self._draw.line((*xy[a], *xy[b]), fill=skeleton.colours[b], width=self._line)
+        radius = self._line if len(skeleton) <= 30 else self._line / 2
+        for k in np.flatnonzero(there).tolist():
+            (x, y), colour = xy[k], skeleton.colours[k]
+            self._draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
+        if one.tracker_id is not None and there.any():
+            top = min((xy[k] for k in np.flatnonzero(there).tolist()), key=lambda point: point[1])
+            left, high = (
+                min(max(round(v), 0), side - 1) for v, side in zip(top, self.canvas.size, strict=True)
+            )
+            self._label(str(one.tracker_id), left, high, colour_of(one.tracker_id))
 
     def _label(self, text: str, left: int, top: int, colour: Colour) -> None:
         pad = self._line + 1

@@ -1,4 +1,4 @@
-"""Boxes, anchors, suppression, assignment, skeletons, codecs, losses and results."""
+"""Boxes, anchors, suppression, assignment, skeletons, poses, codecs, losses and results."""
 
 from .anchors import COCO_ANCHORS, balanced, kmeans_anchors, mean_best_iou
 from .assign import ASSIGNMENTS, AllAbove, BestOnly, ByShape, Neighbours
@@ -14,9 +14,12 @@ from .boxes import (
     xyxy_to_cxcywh,
     xyxy_to_xywh,
 )
+from .fields import FieldCodec, average_flipped_fields
+from .heatmaps import HeatmapCodec, PoseTargets, average_flipped
 from .letterbox import Letterbox, resize_bilinear
 from .losses import YoloLoss, ciou
 from .nms import nms, soft_nms
+from .poses import Pose, Poses
 from .protocols import Codec, Criterion
 from .results import Detection, Detections
 from .skeleton import Skeleton
@@ -34,14 +37,21 @@ __all__ = [
     "Criterion",
     "Detection",
     "Detections",
+    "FieldCodec",
+    "HeatmapCodec",
     "Letterbox",
     "LevelTargets",
     "Neighbours",
+    "Pose",
+    "PoseTargets",
+    "Poses",
     "Skeleton",
     "Targets",
     "YoloCodec",
     "YoloLoss",
     "area",
+    "average_flipped",
+    "average_flipped_fields",
     "balanced",
     "bxbybhbw_to_xyxy",
     "ciou",

@@ -82,14 +82,7 @@ class Detections:
 
     def __getitem__(self, index: int | slice | ArrayLike) -> "Detections":
         """The rows chosen by a number, slice, boolean mask or index array; always `Detections`."""
-        if isinstance(index, (int, np.integer)):
-            index = [range(len(self))[index]]
-        chosen: Any = index if isinstance(index, slice) else np.asarray(index)
-        if isinstance(chosen, np.ndarray):
-            if chosen.size == 0 and chosen.dtype != bool:
-                chosen = chosen.astype(np.int64)
-            if chosen.ndim != 1 or (chosen.dtype == bool and len(chosen) != len(self)):
-                raise ShapeError(f"index of shape {chosen.shape} does not fit {len(self)} detections")
+        chosen = chosen_rows(index, len(self), "detections")
         return replace(
             self,
             xyxy=self.xyxy[chosen],
@@ -155,3 +148,22 @@ class Detections:
         more = ["..."] if len(self) > 6 else []
         what = ": " + ", ".join(shown + more) if shown else ""
         return f"Detections({len(self)} in {height}x{width}{what})"
+
+
+def chosen_rows(index: int | slice | ArrayLike, count: int, what: str) -> Any:
+    """A number, slice, boolean mask or index array as something that chooses rows of arrays of `count` rows.
+
+    Raises:
+        ShapeError: a mask of another length, or an array with more axes.
+        IndexError: a number out of range.
+    """
+    if isinstance(index, (int, np.integer)):
+        index = [range(count)[index]]
+    if isinstance(index, slice):
+        return index
+    chosen = np.asarray(index)
+    if chosen.size == 0 and chosen.dtype != bool:
+        chosen = chosen.astype(np.int64)
+    if chosen.ndim != 1 or (chosen.dtype == bool and len(chosen) != count):
+        raise ShapeError(f"index of shape {chosen.shape} does not fit {count} {what}")
+    return chosen
