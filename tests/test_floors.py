@@ -18,6 +18,7 @@ ONLY_IN = {
     "pycocotools": {"engine", "datasets"},
     "onnx": {"graph"},
     "onnxruntime": {"engine"},
+    "scipy": {"vision"},
 }
 #: One floor may hold two houses; these pairs live on one floor and one of them may use the other.
 SIDEWAYS = {

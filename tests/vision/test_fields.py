@@ -111,7 +111,7 @@ def test_without_scipy_the_remedy_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "scipy.optimize", None)
     codec = FieldCodec(COCO_17, matching="hungarian")
     maps = codec.encode([scene(np.random.default_rng(0), 1)], None, SIZE).maps
-    with pytest.raises(UsageError, match="Pip install scipy"):
+    with pytest.raises(UsageError, match=r"Run pip install 'visionkit\[hungarian\]"):
         codec.decode(maps)
 
 

@@ -171,7 +171,7 @@ def hungarian(scores: NDArray[np.float32]) -> NDArray[np.float32]:
     try:
         from scipy.optimize import linear_sum_assignment
     except ImportError:
-        remedy = "pip install scipy, or choose the greedy matching"
+        remedy = "run pip install 'visionkit[hungarian]', or choose the greedy matching"
         raise UsageError("the Hungarian matching needs scipy", remedy=remedy) from None
     chosen = np.zeros_like(scores)
     for one, values in zip(chosen, scores, strict=True):
