@@ -1,6 +1,6 @@
 """Measure visionkit beside other tools.
 
-python benchmarks/run.py inference|training|memory|kernels|startup --out FILE
+python benchmarks/run.py inference|training|memory|kernels|startup|poses --out FILE
 """
 
 import argparse
@@ -13,6 +13,7 @@ from typing import Any
 from comparison import measure, ours, show
 from harness import WorkerError
 from kernels import measure_kernels
+from poses import measure_poses
 from protocol import PRECISIONS, SHAPES
 from startup import measure_startup
 
@@ -48,6 +49,8 @@ def main() -> int:
             facts["lanes"] = measure_kernels(args)
         elif args.kind == "startup":
             facts["startup"] = measure_startup(args)
+        elif args.kind == "poses":
+            facts["poses"] = measure_poses(args)
         else:
             facts["networks"] = {}
             for name in args.network:
@@ -65,7 +68,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("kind", choices=("inference", "training", "memory", "kernels", "startup"))
+    parser.add_argument("kind", choices=("inference", "training", "memory", "kernels", "startup", "poses"))
     parser.add_argument("--network", nargs="+", choices=SHAPES, help="(all; memory yolov3-tiny)")
     parser.add_argument("--against", nargs="*", metavar="TOOL", help=", ".join(TOOLS["inference"]))
     parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="of visionkit (float32)")
