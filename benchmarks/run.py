@@ -13,7 +13,6 @@ from typing import Any
 from comparison import measure, ours, show
 from harness import WorkerError
 from kernels import measure_kernels
-from poses import measure_poses
 from protocol import PRECISIONS, SHAPES
 from startup import measure_startup
 
@@ -50,6 +49,8 @@ def main() -> int:
         elif args.kind == "startup":
             facts["startup"] = measure_startup(args)
         elif args.kind == "poses":
+            from poses import measure_poses  # needs visionkit in this process; the others do not
+
             facts["poses"] = measure_poses(args)
         else:
             facts["networks"] = {}
