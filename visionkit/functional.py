@@ -110,6 +110,11 @@ def leaky_relu(x: Operand, negative_slope: float = 0.01) -> Tensor:
     return apply("leaky_relu", x, slope=negative_slope)
 
 
+def prelu(x: Operand, slope: Operand) -> Tensor:
+    """x where positive, `slope` * x elsewhere; slopes (C,), one a channel."""
+    return apply("prelu", x, slope)
+
+
 def silu(x: Operand) -> Tensor:
     """x * sigmoid(x)."""
     return apply("silu", x)

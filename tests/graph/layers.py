@@ -201,6 +201,21 @@ def pointwise(rng: np.random.Generator) -> Layer:
     return Layer(kind, shape, [], runs[kind], activation, settings={"slice": (start, stop), "scale": scale})
 
 
+def slopes(rng: np.random.Generator) -> Layer:
+    """PReLU with slopes of any sign and size, joined to its input, on maps and on rows."""
+    shape = _map(rng)
+    shape = shape if rng.random() < 0.7 else (shape[0], shape[3])
+    twice, joined = bool(rng.random() < 0.3), len(shape) == 4 and bool(rng.random() < 0.3)
+
+    def run(x: Tensor, given: list[Tensor], act: Activation) -> Tensor:
+        y = F.prelu(x, given[0])
+        y = F.prelu(y, given[0]) if twice else y
+        return F.concat([y, x]) if joined else y
+
+    settings = {"twice": twice, "joined": joined}
+    return Layer("slopes", shape, [_normal(rng, shape[-1]) * 2], run, settings=settings)
+
+
 def concat(rng: np.random.Generator) -> Layer:
     """Parts that fit vectors and parts that do not, read a second time, joined a second time."""
     shape, count = _map(rng, 12, 9), int(rng.integers(2, 5))

@@ -11,6 +11,7 @@ _RNG = np.random.default_rng(4)
 DENSE = Tensor(_RNG.normal(size=(5, 4, 3, 3)).astype(np.float32))
 DEPTHWISE = Tensor(_RNG.normal(size=(4, 1, 3, 3)).astype(np.float32))
 ONES = [Tensor(np.ones(4, np.float32)) for _ in range(4)]
+SLOPES = Tensor(np.array([0.5, -0.25, 2, 1], np.float32))
 LAYERS = {
     "conv": lambda x: F.conv2d(x, DENSE, padding=1),
     "conv and relu": lambda x: F.relu(F.conv2d(x, DENSE, padding=1)),
@@ -20,6 +21,7 @@ LAYERS = {
     "batch norm and silu": lambda x: F.silu(F.batch_norm(x, *ONES)),
     "relu": F.relu,
     "leaky": lambda x: F.leaky_relu(x, 0.1),
+    "slopes a channel": lambda x: F.prelu(x, SLOPES),
     "silu": F.silu,
     "sigmoid": F.sigmoid,
     "tanh": F.tanh,

@@ -114,6 +114,7 @@ ON_MAPS: dict[str, Network] = {
     "silu": F.silu,
     "relu6": lambda x: F.relu6(10 * x),
     "leaky": lambda x: F.leaky_relu(x, 0.3),
+    "slopes a channel": lambda x: F.prelu(x, np.arange(5.0) - 2),
     "softmax of channels": F.softmax,
     "softmax of rows": lambda x: F.softmax(x, 1),
     "log_softmax of columns": lambda x: F.log_softmax(x, -2),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.graph.guarded import Guarded
-from tests.graph.layers import ACTIVATIONS, Layer, Outputs, layers, plain_conv
+from tests.graph.layers import ACTIVATIONS, Layer, Outputs, layers, plain_conv, slopes
 from visionkit import functional as F
 from visionkit.graph import Plan, compile  # noqa: A004
 from visionkit.kernels import staged, winograd, winograd_deep, winograd_wgrad
@@ -157,6 +157,14 @@ def test_two_thousand_random_layers() -> None:
 
 def test_no_step_leaves_its_memory() -> None:
     check(min(60, int(os.environ.get("VISIONKIT_DIFFERENTIAL", "60"))), seed=8, guard=True)
+
+
+def test_slopes_of_channels() -> None:
+    rng = np.random.default_rng(10)
+    for i in range(30):
+        layer = slopes(rng)
+        check_training(layer, i, guard=i % 4 == 0)
+        check_inference(layer, i, guard=i % 4 == 0)
 
 
 def test_winograd_on_any_size(monkeypatch: pytest.MonkeyPatch) -> None:

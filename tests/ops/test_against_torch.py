@@ -182,13 +182,14 @@ def test_activations_and_losses() -> None:
     classes = rng.integers(0, 5, 6)
     script = """
 import torch.nn.functional as F
-x0, t, classes = (torch.from_numpy(given[k]) for k in ("x", "t", "classes"))
+x0, t, classes, slope = (torch.from_numpy(given[k]) for k in ("x", "t", "classes", "slope"))
 bce = lambda x, **k: F.binary_cross_entropy_with_logits(x, t, **k)
 def focal(x, gamma, alpha):
     p = torch.sigmoid(x)
     loss = bce(x, reduction="none") * (1 - (p * t + (1 - p) * (1 - t))) ** gamma
     return (loss if alpha is None else loss * (alpha * t + (1 - alpha) * (1 - t))).mean()
 for name, f in {
+    "prelu": lambda x: F.prelu(x, slope),
     "relu": F.relu, "relu6": F.relu6, "leaky_relu": F.leaky_relu, "silu": F.silu, "sigmoid": torch.sigmoid,
     "tanh": torch.tanh, "softplus": F.softplus, "softmax": lambda x: F.softmax(x, -1), "atan": torch.atan,
     "log_softmax": lambda x: F.log_softmax(x, 0), "bce": bce, "bce_sum": lambda x: bce(x, reduction="sum"),
@@ -202,7 +203,9 @@ for name, f in {
     y.sum().backward()
     result[name + ":d"] = x.grad
 """
+    slope = rng.normal(size=5)
     functions = {
+        "prelu": lambda x: F.prelu(x, slope),
         "relu": F.relu,
         "relu6": F.relu6,
         "leaky_relu": F.leaky_relu,
@@ -221,7 +224,7 @@ for name, f in {
         "focal": lambda x: nn.losses.focal_loss(x, t, 2.0, 0.25),
         "focal_plain": lambda x: nn.losses.focal_loss(x, t, 1.5),
     }
-    expected = run_torch(script, {"x": x, "t": t, "classes": classes})
+    expected = run_torch(script, {"x": x, "t": t, "classes": classes, "slope": slope})
     assert {k for k in expected if ":" not in k} == set(functions)
     for name, function in functions.items():
         tensor = Tensor(x, requires_grad=True)

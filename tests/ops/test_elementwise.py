@@ -76,6 +76,7 @@ def test_nan_comes_through_everything() -> None:
     ):
         assert np.isnan(apply(name, x).data[0]), name
     assert np.isnan(F.leaky_relu(x).data[0])
+    assert np.isnan(F.prelu(x[:, None], np.ones(1)).data[0])
     assert np.isnan(F.clip(x, 0, 1).data[0])
     assert np.isnan(F.maximum(x, 0).data[0])
     assert np.isnan((Tensor(x) ** 2).sum().item())
@@ -113,6 +114,20 @@ def test_dropout_keeps_the_mean_and_repeats_by_its_generator() -> None:
     assert F.dropout(x, 0.25, training=False, rng=np.random.default_rng(3)) is x
     with pytest.raises(UsageError, match="p must lie"):
         F.dropout(x, 1.0, rng=np.random.default_rng(3))
+
+
+def test_slopes_belong_to_channels_and_hold_at_zero() -> None:
+    """Slopes above 1 and below 0, too; the kink has the slope's gradient, as in PyTorch."""
+    x = Tensor(np.array([[2.0, -2, 0], [-1, -3, 4]]), requires_grad=True)
+    slope = Tensor(np.array([0.5, 3, -1]), requires_grad=True)
+    y = F.prelu(x, slope)
+    np.testing.assert_array_equal(y.data, [[2, -6, 0], [-0.5, -9, 4]])
+    y.backward(np.array([[1.0, 10, 100], [1, 10, 100]]))
+    np.testing.assert_array_equal(x.grad, [[1, 30, -100], [0.5, 30, 100]])
+    np.testing.assert_array_equal(slope.grad, [-1, -50, 0])
+    for wrong in (np.ones(2), np.ones((1, 3)), np.ones(1)):
+        with pytest.raises(ShapeError, match="one a channel"):
+            F.prelu(x, wrong)
 
 
 def test_upsampling_repeats_and_sums_back() -> None:

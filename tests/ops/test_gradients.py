@@ -74,6 +74,7 @@ CASES: dict[str, list[Case]] = {
     "relu": [(F.relu, [numbers(3, 4)])],
     "relu6": [(F.relu6, [numbers(3, 4) * 4])],
     "leaky_relu": [(lambda x: F.leaky_relu(x, 0.1), [numbers(3, 4)])],
+    "prelu": [(F.prelu, [numbers(2, 3, 4), numbers(4)]), (F.prelu, [numbers(3, 2), numbers(2) * 3])],
     "silu": [(F.silu, [numbers(3, 4)])],
     "sigmoid": [(F.sigmoid, [numbers(3, 4)])],
     "tanh": [(F.tanh, [numbers(3, 4)])],

@@ -2,9 +2,9 @@
 
 from ..errors import TraceError
 from ..kernels import norm, pointwise, pool
-from ..kernels.memory import Map, padded
+from ..kernels.memory import Buffer, Map, padded, spaced
 from .backward_conv import ConvolutionBackward
-from .geometry import flatten_call, sliced_from
+from .geometry import constant, flatten_call, sliced_from
 from .passes import IDENTITY, activation_of
 from .trace import Node
 
@@ -63,6 +63,26 @@ class Backward(ConvolutionBackward):
             self.low.add(
                 node.scope, pointwise.activate_gradient,
                 lambda: pointwise.activate_gradient_call(x, g, into, *form, add), x, g, into,
+            )  # fmt: skip
+
+    def _prelu(self, node: Node, g: Map) -> None:
+        x, given, target = self.low.map(node.inputs[0]), node.inputs[1], self._target(node.inputs[0])
+        slope, cap = IDENTITY[1:]
+        if constant(given).requires_grad:
+            shares = Map(Buffer(*x.shape[:3], spaced(x.c)), x.c)
+            form = (pointwise.SLOPES, slope, cap, False)
+            self.low.add(
+                node.scope, pointwise.activate_gradient,
+                lambda: pointwise.activate_gradient_call(x, g, shares, *form), x, g, shares,
+            )  # fmt: skip
+            self._bias(given, shares, node.scope)
+        if target is not None:
+            into, add = target
+            slopes = self.low.constants.vector(given)
+            back = (pointwise.PRELU, slope, cap, add, slopes)
+            self.low.add(
+                node.scope, pointwise.activate_gradient,
+                lambda: pointwise.activate_gradient_call(x, g, into, *back), x, g, into,
             )  # fmt: skip
 
     def _softmax(self, node: Node, g: Map) -> None:

@@ -95,9 +95,11 @@ class Constants:
             c, _, kh, kw = tensor.shape
             at = self._packed[key] = self.reserve(kh * kw * padded(c))
             s_kh, s_kw, _, s_o = weight_strides(tensor)
-            if s_kh != kw * s_kw:
+            # The stride of an axis of size 1 says nothing.
+            step = s_kw if kw > 1 else s_kh
+            if kh > 1 and kw > 1 and s_kh != kw * s_kw:
                 raise TraceError("depthwise weights must lie in memory as (KH, KW, 1, C) or (C, 1, KH, KW)")
-            integers = (0, s_kw, s_o, at, kh * kw, c, padded(c))
+            integers = (0, step, s_o, at, kh * kw, c, padded(c))
             self.packs.append(Pack(conv.pack_rows, tensor, call(integers)))
         return self._packed[key]
 

@@ -60,6 +60,11 @@ class Lowering(ConvolutionLowering):
         x, y, form = self.map(node.inputs[0]), self.new_map(node.output), activation_of(node) or IDENTITY
         self.add(node.scope, pointwise.activate, lambda: pointwise.activate_call(x, y, *form), x, y)
 
+    def _prelu(self, node: Node) -> None:
+        x, y = self.map(node.inputs[0]), self.new_map(node.output)
+        form = (pointwise.PRELU, *IDENTITY[1:], self.constants.vector(node.inputs[1]))
+        self.add(node.scope, pointwise.activate, lambda: pointwise.activate_call(x, y, *form), x, y)
+
     def _softmax(self, node: Node) -> None:
         x, y = self.map(node.inputs[0]), self.new_map(node.output)
         if node.attrs["axis"] not in (-1, len(node.output.shape) - 1):

@@ -70,6 +70,11 @@ class Nodes(Values):
         x = self.name(node.inputs[0], maps)
         self.put(node.output, maps, self.emit("Mul", x, self.emit("Sigmoid", x)))
 
+    def _prelu(self, node: Node) -> None:
+        maps = self._follows(node)
+        x, slope = self.name(node.inputs[0], maps), self.name(node.inputs[1])
+        self._one(node, maps, x, self.reshaped(slope, (*node.inputs[1].shape, 1, 1)) if maps else slope)
+
     def _where(self, node: Node) -> None:
         maps, mask = self._follows(node), node.attrs["mask"]
         if maps:

@@ -6,8 +6,9 @@ from .jit import LANES, parallel, prange, serial
 from .memory import Buffer, Call, Map, call, padded
 from .simd import vexp, vload, vmax, vmin, vsplat, vstore, vwhere_positive
 
-#: Kinds of activation: min(max(x, slope x), cap), x sigmoid(x), sigmoid(x), tanh(x).
-LINEAR, SILU, SIGMOID, TANH = 0, 1, 2, 3
+#: Kinds of activation: min(max(x, slope x), cap), x sigmoid(x), sigmoid(x), tanh(x); PRELU is x or, where it
+#: is not positive, slope x with one slope a channel, and SLOPES its derivative by the slope.
+LINEAR, SILU, SIGMOID, TANH, PRELU, SLOPES = 0, 1, 2, 3, 4, 5
 
 
 @serial
@@ -20,6 +21,8 @@ def value(F, kind, v, slope, cap):
         return one / (one + vexp(zero - v))
     if kind == TANH:
         return two / (one + vexp(zero - two * v)) - one
+    if kind == PRELU:
+        return vwhere_positive(v, v, v * slope)
     return vmin(cap, vmax(v * slope, v))
 
 
@@ -35,6 +38,10 @@ def _gradient(F, kind, v, d, slope, cap):
     if kind == TANH:
         y = two / (one + vexp(zero - two * v)) - one
         return d * (one - y * y)
+    if kind == PRELU:
+        return vwhere_positive(v, d, d * slope)
+    if kind == SLOPES:
+        return vwhere_positive(v, zero, d * v)
     return vwhere_positive(v, vwhere_positive(v - cap, zero, d), d * slope)
 
 
@@ -42,13 +49,15 @@ def _gradient(F, kind, v, d, slope, cap):
 def activate(F, I, p, s):
     """y = activation(x), on the real channels; the vector's spare lanes are set to zero."""
     x, x_step, x_row, x_image, y, y_step, y_row, y_image = p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7]
-    n, height, width, channels, wide, kind = p[8], p[9], p[10], p[11], p[12], p[13]
+    n, height, width, channels, wide, kind, slopes = p[8], p[9], p[10], p[11], p[12], p[13], p[14]
     for line in prange(n * height):
         slope, cap = vsplat(s[0]), vsplat(s[1])
         for i in range(width):
             source = x + line // height * x_image + line % height * x_row + i * x_step
             target = y + line // height * y_image + line % height * y_row + i * y_step
             for c in range(0, wide, LANES):
+                if kind == PRELU:
+                    slope = vload(F, slopes + c)
                 vstore(F, target + c, value(F, kind, vload(F, source + c), slope, cap))
             for c in range(channels, wide):
                 F[target + c] = 0.0
@@ -58,8 +67,8 @@ def activate(F, I, p, s):
 def activate_gradient(F, I, p, s):
     """t (+)= g activation'(x)."""
     x, x_step, x_row, x_image, g, g_step, g_row, g_image = p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7]
-    t, t_step, t_row, t_image, n, height, width, wide, kind, add = (
-        p[8], p[9], p[10], p[11], p[12], p[13], p[14], p[15], p[16], p[17],
+    t, t_step, t_row, t_image, n, height, width, wide, kind, add, slopes = (
+        p[8], p[9], p[10], p[11], p[12], p[13], p[14], p[15], p[16], p[17], p[18],
     )  # fmt: skip
     for line in prange(n * height):
         slope, cap = vsplat(s[0]), vsplat(s[1])
@@ -69,6 +78,8 @@ def activate_gradient(F, I, p, s):
             gradient = g + image * g_image + row * g_row + i * g_step
             target = t + image * t_image + row * t_row + i * t_step
             for c in range(0, wide, LANES):
+                if kind == PRELU:
+                    slope = vload(F, slopes + c)
                 d = _gradient(F, kind, vload(F, source + c), vload(F, gradient + c), slope, cap)
                 if add == 1:
                     d = d + vload(F, target + c)
@@ -235,16 +246,16 @@ def softmax_gradient(F, I, p, s):
                 F[target + c] = F[target + c] + d if add == 1 else d
 
 
-def activate_call(x: Map, y: Map, kind: int, slope: float, cap: float) -> Call:
-    """One call of `activate`."""
-    return call((*x.place, *y.place, *x.shape, padded(x.c), kind), (slope, cap))
+def activate_call(x: Map, y: Map, kind: int, slope: float, cap: float, slopes: int = 0) -> Call:
+    """One call of `activate`; `slopes` is where those of PRELU stand, padded."""
+    return call((*x.place, *y.place, *x.shape, padded(x.c), kind, slopes), (slope, cap))
 
 
 def activate_gradient_call(
-    x: Map, g: Map, target: Map, kind: int, slope: float, cap: float, add: bool
+    x: Map, g: Map, target: Map, kind: int, slope: float, cap: float, add: bool, slopes: int = 0
 ) -> Call:
     """One call of `activate_gradient`."""
-    sizes = (*x.shape[:3], padded(x.c), kind, int(add))
+    sizes = (*x.shape[:3], padded(x.c), kind, int(add), slopes)
     return call((*x.place, *g.place, *target.place, *sizes), (slope, cap))
 
 

@@ -1,7 +1,7 @@
 """Layers, initialisers and losses."""
 
 from . import init, losses
-from .activations import Identity, LeakyReLU, ReLU, ReLU6, Sigmoid, SiLU, Softmax, Tanh
+from .activations import Identity, LeakyReLU, PReLU, ReLU, ReLU6, Sigmoid, SiLU, Softmax, Tanh
 from .layers import (
     AvgPool2d,
     BatchNorm2d,
@@ -29,6 +29,7 @@ __all__ = [
     "MaxPool2d",
     "Module",
     "ModuleList",
+    "PReLU",
     "Parameter",
     "ReLU",
     "ReLU6",

@@ -2,7 +2,8 @@
 
 from .. import functional as F
 from ..tensor import Tensor
-from .module import Module
+from . import init
+from .module import Module, Parameter
 
 
 class Identity(Module):
@@ -42,6 +43,25 @@ class LeakyReLU(Module):
     def extra_repr(self) -> str:
         """The slope."""
         return f"negative_slope={self.negative_slope}"
+
+
+class PReLU(Module):
+    """x where positive, a learnt slope * x elsewhere, one slope a channel (He et al. 2015).
+
+    Attributes:
+        weight: the slopes (C,), 0.25 at first.
+    """
+
+    def __init__(self, channels: int, slope: float = 0.25) -> None:
+        self.weight = Parameter(init.constant((channels,), slope))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Same shape, channels last."""
+        return F.prelu(x, self.weight)
+
+    def extra_repr(self) -> str:
+        """The number of channels."""
+        return f"{self.weight.size}"
 
 
 class SiLU(Module):

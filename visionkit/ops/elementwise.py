@@ -1,13 +1,14 @@
 """Element-wise operations of one input: activations and elementary functions.
 
 NaN and infinity pass through. At kinks the gradient is PyTorch's: relu 0 at 0, relu6 0 at 0 and 6, abs 0 at
-0, leaky_relu `slope` at 0, clip 1 on both bounds.
+0, leaky_relu and prelu their slope at 0, clip 1 on both bounds.
 """
 
 import numpy as np
 
-from ..errors import UsageError
-from .op import Array, Grads, Op, same_shape
+from ..errors import ShapeError, UsageError
+from ..shapes import Shape
+from .op import Array, Grads, Op, same_shape, unbroadcast
 
 
 def sigmoid_into(out: Array, x: Array) -> None:
@@ -41,6 +42,22 @@ def _leaky_relu(out: Array, x: Array, *, slope: float) -> None:
 
 def _leaky_relu_back(grad: Array, saved: None, x: Array, *, slope: float) -> Grads:
     return (np.where(x > 0, grad, grad * x.dtype.type(slope)),)
+
+
+def _prelu_shape(x: Shape, slope: Shape) -> Shape:
+    if len(x) < 2 or slope != x[-1:]:
+        raise ShapeError(f"prelu: slopes {slope} do not fit {x}: expected one a channel, the last axis")
+    return x
+
+
+def _prelu(out: Array, x: Array, slope: Array) -> None:
+    np.multiply(x, slope, out=out)
+    np.copyto(out, x, where=x > 0)
+
+
+def _prelu_back(grad: Array, saved: None, x: Array, slope: Array) -> Grads:
+    below = np.where(x > 0, x.dtype.type(0), grad)
+    return np.where(x > 0, grad, grad * slope), unbroadcast(below * x, slope.shape)
 
 
 def _silu(out: Array, x: Array) -> Array:
@@ -171,6 +188,7 @@ OPS = (
     Op("relu", same_shape, _relu, _relu_back, "Relu"),
     Op("relu6", same_shape, _relu6, _relu6_back, "Clip"),
     Op("leaky_relu", same_shape, _leaky_relu, _leaky_relu_back, "LeakyRelu"),
+    Op("prelu", _prelu_shape, _prelu, _prelu_back, "PRelu"),
     Op("silu", same_shape, _silu, _silu_back, "Sigmoid+Mul"),
     Op("sigmoid", same_shape, _sigmoid, _sigmoid_back, "Sigmoid"),
     Op("tanh", same_shape, _tanh, _tanh_back, "Tanh"),
