@@ -234,6 +234,19 @@ def test_pools_behind_convolutions_are_done_with_them(rng):
         assert np.abs(found - wanted).max() <= ROUNDED * np.abs(wanted).max()
 
 
+def test_slopes_of_channels_run_on_float32_maps(rng):
+    needs(BFLOAT16)
+    slopes = Tensor(rng.normal(size=16).astype(np.float32))
+    first, second = Conv2d(3, 16, 3, rng=rng), Conv2d(16, 24, 3, rng=rng)
+    x = rng.standard_normal((2, 9, 12, 3), np.float32)
+
+    def network(x: Tensor) -> Tensor:
+        return second(F.prelu(first(x), slopes))
+
+    (found,), (wanted,) = (compile(network, x.shape, precision=p).forward(x) for p in ("bfloat16", "float32"))
+    assert 0 < np.abs(found - wanted).max() <= ROUNDED * np.abs(wanted).max()
+
+
 def test_new_weights_are_taken_over(rng):
     needs(BFLOAT16)
     network, x = Conv2d(16, 16, 1, rng=rng), rng.standard_normal((1, 4, 4, 16), np.float32)
