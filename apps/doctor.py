@@ -78,13 +78,22 @@ def _opencv() -> list[Finding]:
 
 
 def _processor() -> list[Finding]:
+    from visionkit.graph import PRECISIONS
+    from visionkit.kernels.dot import missing
     from visionkit.kernels.jit import LANES
+    from visionkit.kernels.narrow import FLOAT32
 
     listed = Path("/proc/cpuinfo")
     named = re.search(r"model name\s*:\s*(.*)", listed.read_text() if listed.exists() else "")
     model = named[1] if named else platform.processor() or platform.machine()
     advice = "" if LANES > 4 else "no AVX2: expect a quarter of the speed of newer processors"
-    return [Finding("processor", model), Finding("vector width", f"{LANES} float32 lanes", advice)]
+    lacking = {name: missing(kind) for name, kind in PRECISIONS.items() if kind != FLOAT32}
+    narrow = "; ".join(f"no {name}: it lacks {what}" if what else name for name, what in lacking.items())
+    return [
+        Finding("processor", model),
+        Finding("vector width", f"{LANES} float32 lanes", advice),
+        Finding("precisions", f"float32; {narrow}"),
+    ]
 
 
 def _threads() -> list[Finding]:

@@ -290,6 +290,7 @@ def _calibrate(parser: Parser) -> None:
 
 def _warmup(parser: Parser) -> None:
     _network(parser)
+    _precision(parser)
     _plan(parser)
     _threads(parser)
 

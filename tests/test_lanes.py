@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from visionkit.kernels import dot
+
 #: A processor that has just these vectors; where it is named, it is also compiled for.
 PROCESSORS = {
     8: {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2,+fma"},
@@ -28,6 +30,15 @@ TESTS = (
 )
 
 
+#: Processors that multiply int8 by vectors and have no tiles: lanes, what they need of this one, features.
+WITHOUT_TILES = {
+    "cascadelake": (
+        "16", "avx512vnni", "+avx2,+fma,+avx512f,+avx512bw,+avx512cd,+avx512dq,+avx512vl,+avx512vnni",
+    ),
+    "alderlake": ("8", "avxvnni", "+avx2,+fma,+avxvnni"),
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("lanes", [8, pytest.param(4, marks=pytest.mark.slow)])
 def test_random_layers_on_narrower_vectors(lanes):
     settings = {"VISIONKIT_LANES": str(lanes), "VISIONKIT_DIFFERENTIAL": "60"}
@@ -35,6 +46,26 @@ def test_random_layers_on_narrower_vectors(lanes):
         settings |= PROCESSORS[lanes]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow", *TESTS],
+        cwd=Path(__file__).parents[1],
+        env=os.environ | settings,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
+    assert " passed" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WITHOUT_TILES)
+def test_int8_without_tiles(name):
+    lanes, needed, features = WITHOUT_TILES[name]
+    if needed not in dot.features():
+        pytest.skip(f"this processor lacks {needed}")
+    settings = {"VISIONKIT_LANES": lanes, "NUMBA_CPU_NAME": name, "NUMBA_CPU_FEATURES": features}
+    tests = ("tests/kernels/test_narrow_conv.py",)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "vectors and int8", *tests],
         cwd=Path(__file__).parents[1],
         env=os.environ | settings,
         capture_output=True,

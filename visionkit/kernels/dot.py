@@ -19,7 +19,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .jit import LANES
-from .microkernel import _Arguments, _loop, _number
+from .microkernel import Arguments, loop, number
 from .narrow import BFLOAT16, features, instruction
 from .simd import I32, I64, INTS, VECTOR, load, splat, store
 
@@ -76,7 +76,7 @@ def configure(typing_context, I, at):
     """Shape the tiles as the 16 numbers of `tile_shapes` at I[at:] say."""
 
     def generate(context, builder, sig, args):
-        given = _Arguments(context, builder, "I at", sig, args)
+        given = Arguments(context, builder, "I at", sig, args)
         if has_tiles(BFLOAT16):
             place = builder.gep(given.pointer("I"), [given.integer("at")])
             _instruction(builder, "ldtilecfg", [_BYTES], [builder.bitcast(place, _BYTES)])
@@ -100,18 +100,18 @@ def release(typing_context):
 _NAMES = "F I first second step steps count places w out"
 
 
-def _taken(builder: Any, given: _Arguments, s: Any) -> Any:
+def _taken(builder: Any, given: Arguments, s: Any) -> Any:
     """The offset of a step of the sum."""
     at = builder.add(given.integer("steps"), s)
     return builder.sext(builder.load(builder.gep(given.pointer("I"), [at])), I64)
 
 
-def _tiles(builder: Any, given: _Arguments, kind: int, width: int) -> None:
+def _tiles(builder: Any, given: Arguments, kind: int, width: int) -> None:
     """Tiles 0 to 3 are sums, 4 and 5 pixels, 6 and 7 weights."""
     dot = "tdpbf16ps" if kind == BFLOAT16 else "tdpbssd"
-    memory, line = given.pointer("F"), _number(4 * TILE)
-    step = builder.shl(given.integer("step"), _number(2))
-    size = builder.mul(given.integer("places"), _number(TILE))
+    memory, line = given.pointer("F"), number(4 * TILE)
+    step = builder.shl(given.integer("step"), number(2))
+    size = builder.mul(given.integer("places"), number(TILE))
 
     def move(name: str, tile: int, place: Any, stride: Any) -> None:
         kinds = [_BYTE, _BYTES, I64]
@@ -133,11 +133,11 @@ def _tiles(builder: Any, given: _Arguments, kind: int, width: int) -> None:
             _instruction(builder, dot, [_BYTE] * 3, [_tile(tile), _tile(4 + i), _tile(6 + j)])
         return [weights]
 
-    start = builder.gep(memory, [builder.add(given.integer("w"), _number(HEAD))])
-    _loop(builder, given.integer("count"), "step", [start], one)
+    start = builder.gep(memory, [builder.add(given.integer("w"), number(HEAD))])
+    loop(builder, given.integer("count"), "step", [start], one)
     out = builder.gep(memory, [given.integer("out")])
     for _, _, tile in sums:
-        move("tilestored64", tile, builder.gep(out, [_number(tile * TILE * TILE)]), line)
+        move("tilestored64", tile, builder.gep(out, [number(tile * TILE * TILE)]), line)
 
 
 def _product(builder: Any, kind: int, sums: Any, pixels: Any, weights: Any) -> Any:
@@ -151,7 +151,7 @@ def _product(builder: Any, kind: int, sums: Any, pixels: Any, weights: Any) -> A
     return instruction(builder, text, sums.type, [pixels, weights, sums], "=v,v,v,0")
 
 
-def _vectors(builder: Any, given: _Arguments, kind: int, width: int) -> None:
+def _vectors(builder: Any, given: Arguments, kind: int, width: int) -> None:
     """Eight (16 lanes) or two pixels at a time, their sums in registers.
 
     vpdpbusd takes its first factor without sign: 128 is added to the pixels, and the sums start with what
@@ -161,16 +161,16 @@ def _vectors(builder: Any, given: _Arguments, kind: int, width: int) -> None:
     sum_kind = VECTOR if kind == BFLOAT16 else INTS
     memory, step, places = given.pointer("F"), given.integer("step"), given.integer("places")
     head = builder.gep(memory, [given.integer("w")])
-    size = builder.mul(places, _number(TILE))
+    size = builder.mul(places, number(TILE))
     sign = splat(builder, ir.Constant(I32, 0x80808080 - (1 << 32)), INTS)
 
     def some(p: Any, _: list[Any]) -> list[Any]:
-        row = builder.mul(p, _number(rows))
-        in_first = builder.icmp_signed("<", row, _number(TILE))
+        row = builder.mul(p, number(rows))
+        in_first = builder.icmp_signed("<", row, number(TILE))
         start = builder.select(in_first, given.integer("first"), given.integer("second"))
-        start = builder.add(start, builder.mul(builder.and_(row, _number(TILE - 1)), step))
+        start = builder.add(start, builder.mul(builder.and_(row, number(TILE - 1)), step))
         pixels = [
-            builder.gep(memory, [builder.add(start, builder.mul(step, _number(r)))]) for r in range(rows)
+            builder.gep(memory, [builder.add(start, builder.mul(step, number(r)))]) for r in range(rows)
         ]
 
         def one(s: Any, carried: list[Any]) -> list[Any]:
@@ -181,7 +181,7 @@ def _vectors(builder: Any, given: _Arguments, kind: int, width: int) -> None:
                 weights = []
                 for part in range(parts):
                     tile, lane = divmod(part * LANES, TILE)
-                    at = builder.add(builder.mul(size, _number(tile)), _number(lane))
+                    at = builder.add(builder.mul(size, number(tile)), number(lane))
                     weights.append(load(builder, line, at, INTS))
                 for r, source in enumerate(sources):
                     bits = builder.load(builder.bitcast(builder.gep(source, [k]), I32.as_pointer()))
@@ -191,25 +191,25 @@ def _vectors(builder: Any, given: _Arguments, kind: int, width: int) -> None:
                     for part in range(parts):
                         i = r * parts + part
                         sums[i] = _product(builder, kind, sums[i], value, weights[part])
-                return [*sums, builder.gep(line, [_number(TILE)])]
+                return [*sums, builder.gep(line, [number(TILE)])]
 
-            *sums, line = _loop(builder, places, "place", carried, place)
-            return [*sums, builder.gep(line, [builder.mul(size, _number(width - 1))])]
+            *sums, line = loop(builder, places, "place", carried, place)
+            return [*sums, builder.gep(line, [builder.mul(size, number(width - 1))])]
 
-        sums = [load(builder, head, _number(part * LANES), sum_kind) for part in range(parts)] * rows
-        carried = [*sums, builder.gep(head, [_number(HEAD)])]
-        sums = _loop(builder, given.integer("count"), "step", carried, one)[:-1]
+        sums = [load(builder, head, number(part * LANES), sum_kind) for part in range(parts)] * rows
+        carried = [*sums, builder.gep(head, [number(HEAD)])]
+        sums = loop(builder, given.integer("count"), "step", carried, one)[:-1]
         # Row r of tile i starts at (2 i TILE + r) TILE; its second block of channels lies a tile further.
-        line = builder.add(row, builder.select(in_first, _number(0), _number(TILE)))
-        to = builder.add(given.integer("out"), builder.mul(line, _number(TILE)))
+        line = builder.add(row, builder.select(in_first, number(0), number(TILE)))
+        to = builder.add(given.integer("out"), builder.mul(line, number(TILE)))
         for i, value in enumerate(sums):
             r, part = divmod(i, parts)
             tile, lane = divmod(part * LANES, TILE)
-            place = builder.add(to, _number(tile * TILE * TILE + r * TILE + lane))
+            place = builder.add(to, number(tile * TILE * TILE + r * TILE + lane))
             store(builder, value, memory, place)
         return []
 
-    _loop(builder, _number(2 * TILE // rows), "pixels", [], some)
+    loop(builder, number(2 * TILE // rows), "pixels", [], some)
 
 
 def sums(form: str, kind: int, width: int) -> Any:
@@ -230,7 +230,7 @@ def sums(form: str, kind: int, width: int) -> Any:
     def kernel(typing_context, F, I, first, second, step, steps, count, places, w, out):
         def generate(context, builder, sig, args):
             if has(kind):
-                emit(builder, _Arguments(context, builder, _NAMES, sig, args), kind, width)
+                emit(builder, Arguments(context, builder, _NAMES, sig, args), kind, width)
             return context.get_dummy_value()
 
         return types.void(F, I, first, second, step, steps, count, places, w, out), generate

@@ -18,11 +18,12 @@ from .simd import F32, I64, data_pointer, fma, index, larger, load, prefetch, sm
 _LINE = 16  # numbers of a cache line
 
 
-def _number(value: int) -> Any:
+def number(value: int) -> Any:
+    """A 64-bit constant."""
     return ir.Constant(I64, value)
 
 
-def _loop(builder: Any, count: Any, name: str, carried: list[Any], body: Any) -> list[Any]:
+def loop(builder: Any, count: Any, name: str, carried: list[Any], body: Any) -> list[Any]:
     """for i in range(count): carried = body(i, carried). `count` is at least 1."""
     before = builder.basic_block
     head = builder.function.append_basic_block(name)
@@ -30,14 +31,14 @@ def _loop(builder: Any, count: Any, name: str, carried: list[Any], body: Any) ->
     builder.branch(head)
     builder.position_at_end(head)
     i = builder.phi(I64)
-    i.add_incoming(_number(0), before)
+    i.add_incoming(number(0), before)
     values = []
     for start in carried:
         value = builder.phi(start.type)
         value.add_incoming(start, before)
         values.append(value)
     new = body(i, values)
-    following = builder.add(i, _number(1))
+    following = builder.add(i, number(1))
     i.add_incoming(following, builder.basic_block)
     for value, result in zip(values, new, strict=True):
         value.add_incoming(result, builder.basic_block)
@@ -46,7 +47,7 @@ def _loop(builder: Any, count: Any, name: str, carried: list[Any], body: Any) ->
     return new
 
 
-def _when(builder: Any, condition: Any, values: list[Any], change: Any) -> list[Any]:
+def when(builder: Any, condition: Any, values: list[Any], change: Any) -> list[Any]:
     """`change(values)` if the condition holds, else `values`."""
     before = builder.basic_block
     then = builder.function.append_basic_block("then")
@@ -66,10 +67,10 @@ def _when(builder: Any, condition: Any, values: list[Any], change: Any) -> list[
     return merged
 
 
-def _repeat(builder: Any, count: Any, name: str, carried: list[Any], body: Any) -> list[Any]:
-    """`_loop` for a count that may be 0."""
-    some = builder.icmp_signed(">", count, _number(0))
-    return _when(builder, some, carried, lambda values: _loop(builder, count, name, values, body))
+def repeat(builder: Any, count: Any, name: str, carried: list[Any], body: Any) -> list[Any]:
+    """`loop` for a count that may be 0."""
+    some = builder.icmp_signed(">", count, number(0))
+    return when(builder, some, carried, lambda values: loop(builder, count, name, values, body))
 
 
 def _tiles(builder: Any, start: Any, end: Any, heights: tuple[int, ...], body: Any) -> None:
@@ -81,16 +82,16 @@ def _tiles(builder: Any, start: Any, end: Any, heights: tuple[int, ...], body: A
         builder.position_at_end(head)
         i = builder.phi(I64)
         i.add_incoming(start, before)
-        builder.cbranch(builder.icmp_signed(">=", builder.sub(end, i), _number(height)), inside, done)
+        builder.cbranch(builder.icmp_signed(">=", builder.sub(end, i), number(height)), inside, done)
         builder.position_at_end(inside)
         body(i, height)
-        i.add_incoming(builder.add(i, _number(height)), builder.basic_block)
+        i.add_incoming(builder.add(i, number(height)), builder.basic_block)
         builder.branch(head)
         builder.position_at_end(done)
         start = i
 
 
-class _Arguments:
+class Arguments:
     """Named access to an intrinsic's arguments."""
 
     def __init__(self, context: Any, builder: Any, names: str, sig: Any, args: Any) -> None:
@@ -98,19 +99,24 @@ class _Arguments:
         self._values = dict(zip(names.split(), zip(sig.args, args, strict=True), strict=True))
 
     def pointer(self, name: str) -> Any:
+        """The address of an array's first element."""
         return data_pointer(self._context, self._builder, *self._values[name])
 
     def integer(self, name: str) -> Any:
+        """An integer of 64 bits."""
         return index(self._builder, *self._values[name])
 
     def number(self, name: str) -> Any:
+        """A float32 number."""
         kind, value = self._values[name]
         return self._context.cast(self._builder, value, kind, types.float32)
 
     def vector(self, name: str) -> Any:
+        """A vector whose lanes all hold it."""
         return splat(self._builder, self.number(name))
 
     def differs(self, name: str, neutral: float) -> Any:
+        """Whether a number is another one, or NaN."""
         return self._builder.fcmp_unordered("!=", self.number(name), ir.Constant(F32, neutral))
 
 
@@ -126,9 +132,9 @@ def convolution(vectors: int, heights: tuple[int, ...]) -> Any:
         "F I x x_table p end taps tap_count tap_length w y y_table bias first last slope cap "
         "residual_mode residual residual_table"
     )
-    columns = [_number(v * LANES) for v in range(vectors)]
+    columns = [number(v * LANES) for v in range(vectors)]
 
-    def tile(builder: Any, given: _Arguments, pixel: Any, rows: int) -> None:
+    def tile(builder: Any, given: Arguments, pixel: Any, rows: int) -> None:
         memory, tables = given.pointer("F"), given.pointer("I")
 
         def entry(position: Any) -> Any:
@@ -136,14 +142,14 @@ def convolution(vectors: int, heights: tuple[int, ...]) -> Any:
 
         def pixels(start: str, table: str) -> list[Any]:
             base, first_entry = given.integer(start), builder.add(given.integer(table), pixel)
-            offsets = [entry(builder.add(first_entry, _number(r))) for r in range(rows)]
+            offsets = [entry(builder.add(first_entry, number(r))) for r in range(rows)]
             return [builder.gep(memory, [builder.add(base, offset)]) for offset in offsets]
 
         inputs, outputs = pixels("x", "x_table"), pixels("y", "y_table")
         bias = builder.gep(memory, [given.integer("bias")])
-        sums = _when(
+        sums = when(
             builder,
-            builder.icmp_signed("==", given.integer("first"), _number(0)),
+            builder.icmp_signed("==", given.integer("first"), number(0)),
             [load(builder, bias, column) for column in columns] * rows,
             lambda _: [load(builder, out, column) for out in outputs for column in columns],
         )
@@ -151,25 +157,25 @@ def convolution(vectors: int, heights: tuple[int, ...]) -> Any:
         weights = builder.gep(memory, [given.integer("w")])
         # The weights that follow these are needed next: every tile fetches its share of them, so that
         # they are in the cache by then.
-        size = builder.mul(length, _number(vectors * LANES))
+        size = builder.mul(length, number(vectors * LANES))
         behind = builder.gep(weights, [builder.mul(size, given.integer("tap_count"))])
         pixels_in_all = builder.sub(given.integer("end"), given.integer("p"))
-        few = builder.icmp_signed("<", pixels_in_all, _number(heights[0]))
-        pixels_in_all = builder.select(few, _number(heights[0]), pixels_in_all)
-        share = builder.sdiv(builder.mul(size, _number(heights[0])), pixels_in_all)
-        lines = builder.sdiv(builder.add(share, _number(_LINE // 2)), _number(_LINE))
-        done = builder.sdiv(builder.sub(pixel, given.integer("p")), _number(heights[0]))
+        few = builder.icmp_signed("<", pixels_in_all, number(heights[0]))
+        pixels_in_all = builder.select(few, number(heights[0]), pixels_in_all)
+        share = builder.sdiv(builder.mul(size, number(heights[0])), pixels_in_all)
+        lines = builder.sdiv(builder.add(share, number(_LINE // 2)), number(_LINE))
+        done = builder.sdiv(builder.sub(pixel, given.integer("p")), number(heights[0]))
         first_line = builder.mul(builder.mul(done, given.integer("tap_count")), lines)
 
         def one_tap(t: Any, carried: list[Any]) -> list[Any]:
             here = builder.add(first_line, builder.mul(t, lines))
 
             def one_line(k: Any, _: list[Any]) -> list[Any]:
-                at = builder.mul(builder.add(here, k), _number(_LINE))
+                at = builder.mul(builder.add(here, k), number(_LINE))
                 prefetch(builder, builder.gep(behind, [at]))
                 return []
 
-            _repeat(builder, lines, "ahead", [], one_line)
+            repeat(builder, lines, "ahead", [], one_line)
             shift = entry(builder.add(taps, t))
             sources = [builder.gep(pointer, [shift]) for pointer in inputs]
 
@@ -177,29 +183,29 @@ def convolution(vectors: int, heights: tuple[int, ...]) -> Any:
                 sums, weights = list(carried[:-1]), carried[-1]
                 for c in range(count):
                     row = [
-                        load(builder, weights, _number(c * vectors * LANES + v * LANES))
+                        load(builder, weights, number(c * vectors * LANES + v * LANES))
                         for v in range(vectors)
                     ]
                     for r in range(rows):
-                        value = builder.load(builder.gep(builder.gep(sources[r], [k]), [_number(c)]))
+                        value = builder.load(builder.gep(builder.gep(sources[r], [k]), [number(c)]))
                         value = splat(builder, value)
                         for v in range(vectors):
                             at = r * vectors + v
                             sums[at] = fma(builder, value, row[v], sums[at])
-                return [*sums, builder.gep(weights, [_number(count * vectors * LANES)])]
+                return [*sums, builder.gep(weights, [number(count * vectors * LANES)])]
 
             if rows < heights[0]:
-                return _loop(builder, length, "channel", carried, lambda k, c: channels(k, 1, c))
+                return loop(builder, length, "channel", carried, lambda k, c: channels(k, 1, c))
             # Two channels at a time: each pixel's address costs an addition, and those compete with the
             # multiplications for the same ports.
-            pairs, odd = builder.ashr(length, _number(1)), builder.and_(length, _number(1))
-            carried = _repeat(
-                builder, pairs, "pair", carried, lambda k, c: channels(builder.shl(k, _number(1)), 2, c)
+            pairs, odd = builder.ashr(length, number(1)), builder.and_(length, number(1))
+            carried = repeat(
+                builder, pairs, "pair", carried, lambda k, c: channels(builder.shl(k, number(1)), 2, c)
             )
-            last_one = builder.shl(pairs, _number(1))
-            return _repeat(builder, odd, "channel", carried, lambda _, c: channels(last_one, 1, c))
+            last_one = builder.shl(pairs, number(1))
+            return repeat(builder, odd, "channel", carried, lambda _, c: channels(last_one, 1, c))
 
-        sums = _loop(builder, given.integer("tap_count"), "tap", [*sums, weights], one_tap)[:-1]
+        sums = loop(builder, given.integer("tap_count"), "tap", [*sums, weights], one_tap)[:-1]
         mode, shortcut = given.integer("residual_mode"), pixels("residual", "residual_table")
 
         def add_residual(old: list[Any]) -> list[Any]:
@@ -215,13 +221,13 @@ def convolution(vectors: int, heights: tuple[int, ...]) -> Any:
             return [smaller(builder, cap, v) for v in values]
 
         def finish(values: list[Any]) -> list[Any]:
-            values = _when(builder, builder.icmp_signed("==", mode, _number(1)), values, add_residual)
-            values = _when(builder, given.differs("slope", 1.0), values, bend)
-            values = _when(builder, given.differs("cap", float("inf")), values, limit)
-            return _when(builder, builder.icmp_signed("==", mode, _number(2)), values, add_residual)
+            values = when(builder, builder.icmp_signed("==", mode, number(1)), values, add_residual)
+            values = when(builder, given.differs("slope", 1.0), values, bend)
+            values = when(builder, given.differs("cap", float("inf")), values, limit)
+            return when(builder, builder.icmp_signed("==", mode, number(2)), values, add_residual)
 
-        is_last = builder.icmp_signed("!=", given.integer("last"), _number(0))
-        sums = _when(builder, is_last, sums, finish)
+        is_last = builder.icmp_signed("!=", given.integer("last"), number(0))
+        sums = when(builder, is_last, sums, finish)
         for r, out in enumerate(outputs):
             for v, column in enumerate(columns):
                 store(builder, sums[r * vectors + v], out, column)
@@ -232,7 +238,7 @@ def convolution(vectors: int, heights: tuple[int, ...]) -> Any:
         last, slope, cap, residual_mode, residual, residual_table,
     ):  # fmt: skip
         def generate(context, builder, sig, args):
-            given = _Arguments(context, builder, names, sig, args)
+            given = Arguments(context, builder, names, sig, args)
             start, stop = given.integer("p"), given.integer("end")
             _tiles(builder, start, stop, heights, lambda i, rows: tile(builder, given, i, rows))
             return context.get_dummy_value()
@@ -252,9 +258,9 @@ def correlation(vectors: int, heights: tuple[int, ...]) -> Any:
     to ``F[dw + i dw_row + o]``.
     """
     names = "F x x_step x_row g g_step g_row height width dw dw_row channels"
-    columns = [_number(v * LANES) for v in range(vectors)]
+    columns = [number(v * LANES) for v in range(vectors)]
 
-    def tile(builder: Any, given: _Arguments, channel: Any, rows: int) -> None:
+    def tile(builder: Any, given: Arguments, channel: Any, rows: int) -> None:
         memory = given.pointer("F")
         source = builder.gep(memory, [builder.add(given.integer("x"), channel)])
         gradient = builder.gep(memory, [given.integer("g")])
@@ -262,7 +268,7 @@ def correlation(vectors: int, heights: tuple[int, ...]) -> Any:
         g_step, g_row = given.integer("g_step"), given.integer("g_row")
         width, dw_row = given.integer("width"), given.integer("dw_row")
         start = builder.gep(memory, [given.integer("dw")])
-        lines = [builder.mul(builder.add(channel, _number(r)), dw_row) for r in range(rows)]
+        lines = [builder.mul(builder.add(channel, number(r)), dw_row) for r in range(rows)]
         targets = [builder.gep(start, [line]) for line in lines]
         sums = [load(builder, target, column) for target in targets for column in columns]
 
@@ -276,15 +282,15 @@ def correlation(vectors: int, heights: tuple[int, ...]) -> Any:
                 sums, here, there = list(carried[:-2]), carried[-2], carried[-1]
                 row = [load(builder, there, column) for column in columns]
                 for r in range(rows):
-                    value = splat(builder, builder.load(builder.gep(here, [_number(r)])))
+                    value = splat(builder, builder.load(builder.gep(here, [number(r)])))
                     for v in range(vectors):
                         at = r * vectors + v
                         sums[at] = fma(builder, value, row[v], sums[at])
                 return [*sums, builder.gep(here, [x_step]), builder.gep(there, [g_step])]
 
-            return _loop(builder, width, "pixel", [*carried, *begin], one_pixel)[:-2]
+            return loop(builder, width, "pixel", [*carried, *begin], one_pixel)[:-2]
 
-        sums = _loop(builder, given.integer("height"), "row", sums, one_row)
+        sums = loop(builder, given.integer("height"), "row", sums, one_row)
         for r, target in enumerate(targets):
             for v, column in enumerate(columns):
                 store(builder, sums[r * vectors + v], target, column)
@@ -292,9 +298,9 @@ def correlation(vectors: int, heights: tuple[int, ...]) -> Any:
     @intrinsic
     def kernel(typing_context, F, x, x_step, x_row, g, g_step, g_row, height, width, dw, dw_row, channels):
         def generate(context, builder, sig, args):
-            given = _Arguments(context, builder, names, sig, args)
+            given = Arguments(context, builder, names, sig, args)
             stop = given.integer("channels")
-            _tiles(builder, _number(0), stop, heights, lambda i, rows: tile(builder, given, i, rows))
+            _tiles(builder, number(0), stop, heights, lambda i, rows: tile(builder, given, i, rows))
             return context.get_dummy_value()
 
         return types.void(

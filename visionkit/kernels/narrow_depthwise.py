@@ -12,11 +12,7 @@ from numpy.typing import NDArray
 
 from .jit import LANES, parallel, prange, serial
 from .memory import Call, Map, call
-from .microkernel import _Arguments as Arguments
-from .microkernel import _loop as loop
-from .microkernel import _number as number
-from .microkernel import _repeat as repeat
-from .microkernel import _when as when
+from .microkernel import Arguments, loop, number, repeat, when
 from .narrow import BFLOAT16, INT8, get, grouped, put, widened
 from .simd import constant, fma, load, vector, vexp, vfma, vload, vmax, vmin, vsplat
 
