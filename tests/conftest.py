@@ -11,6 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from visionkit.kernels import jit
+
+
+@pytest.fixture(autouse=True)
+def _as_many_threads_as_before():
+    """A command that was run with `--threads 1` leaves its mark on no later test."""
+    before = jit.threads()
+    yield
+    jit.set_threads(before)
+
 
 @pytest.fixture
 def rng() -> np.random.Generator:

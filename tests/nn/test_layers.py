@@ -22,6 +22,7 @@ LAYERS = {
     "ReLU": (nn.ReLU, SHAPE),
     "ReLU6": (nn.ReLU6, SHAPE),
     "LeakyReLU": (nn.LeakyReLU, SHAPE),
+    "PReLU": (lambda: nn.PReLU(4), SHAPE),
     "SiLU": (nn.SiLU, SHAPE),
     "Sigmoid": (nn.Sigmoid, SHAPE),
     "Tanh": (nn.Tanh, SHAPE),
