@@ -21,7 +21,7 @@ from visionkit.tensor import Tensor
 
 FORWARD = 2e-6  # of the largest value (torture 3.4)
 WINOGRAD = 1e-5  # its transforms add and subtract numbers ten times as large as the result
-#: Gradients are sums of up to 4 * 17 * 17 products whose terms mostly cancel.
+#: Of the largest gradient, or of one of its terms: they are up to 4 * 17 * 17 and mostly cancel.
 GRADIENT = 1e-5
 #: Activations whose slope changes everywhere.
 BENT = ("silu", "sigmoid", "tanh")
@@ -121,13 +121,14 @@ def check_training(layer: Layer, seed: int, guard: bool) -> None:
     plan.backward(tuple(exact.seeds))
     # Where an activation bends, the error of what goes in is an error of its slope, of up to a tenth of it.
     bound = tolerances(plan)[1] + (0.1 * FORWARD * exact.size if layer.activation in BENT else 0.0)
+    term = max((float(np.abs(seed).max()) for seed in exact.seeds if seed.size), default=1e-3)
     for i, (tensor, wanted) in enumerate(zip(given[:trained], exact.given, strict=False)):
         assert tensor.grad is not None, f"{layer}: parameter {i} has no gradient"
-        compare(tensor.grad, wanted.grad, bound, f"{layer}: gradient of parameter {i}")
+        compare(tensor.grad, wanted.grad, bound, f"{layer}: gradient of parameter {i}", term)
     if made is not None:
         data_gradient = made.grad.transpose(1, 2, 3, 0)[:, ::-1, ::-1]
         wanted_ = np.zeros(x.shape) if exact.input.grad is None else exact.input.grad
-        compare(data_gradient, wanted_, bound, f"{layer}: gradient of the input")
+        compare(data_gradient, wanted_, bound, f"{layer}: gradient of the input", term)
 
 
 def check_inference(layer: Layer, seed: int, guard: bool) -> None:
