@@ -108,7 +108,7 @@ def test_real_weights(name: str, real_data: Path, tmp_path: Path) -> None:
     for found in both_ways(network, pictures):
         assert len(found) == len(expected)
         for ours, theirs in zip(found, expected, strict=True):
-            assert_close(ours, theirs, 1e-4)
+            assert_close(ours, theirs, 1e-5)
 
 
 def test_every_layer(tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ def fuzz(count: int, seed: int, folder: Path) -> dict[str, int]:
             load_caffe(description, weights)
             outcomes["read"] += 1
         except (WeightsError, FileError) as error:
-            if not any(place in str(error) for place in ("byte ", "line ", "layer")):
+            if not any(place in str(error) for place in ("byte ", "line ", "layer", "not a .")):
                 raise AssertionError(f"{what}: no place in {error}") from None
             outcomes["description" if error.file == description else "weights"] += 1
         except Exception as error:
