@@ -1,0 +1,194 @@
+"""What a weight file says about its pose network: enough to run, train and score it without guessing."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+from ..errors import VisionKitError, WeightsError
+from ..vision.fields import FieldCodec
+from ..vision.heatmaps import HeatmapCodec
+from ..vision.skeleton import Skeleton
+from ..weights.files import StrPath
+from .info import FORMAT
+from .pose_criterion import PoseCriterion
+
+PEOPLE = ("many", "one")
+_JSON = (
+    "classes", "skeleton", "input_size", "people", "codec", "preprocessing", "crop", "loss", "training",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class PoseInfo:
+    """A pose network's description, written into and read from the metadata of its weights.
+
+    Attributes:
+        architecture: the name of the network, see `visionkit.models.zoo`.
+        skeleton: its points are what the network finds, whole: names, limbs, flips, tolerances.
+        names: the categories that it was trained on, such as person; it does not tell them apart.
+        category_ids: the original id of each in the data.
+        input_size: (height, width) of the network's input.
+        stride: input pixels a cell of its maps.
+        people: "many" in a picture, told apart by fields (`FieldCodec`), or "one" in a crop (`HeatmapCodec`).
+        sigma: of the Gaussians of the heat maps, in cells.
+        limb_width: of the fields, in cells.
+        background: the heat maps have one channel more.
+        mean, scale: the network sees (pixel - mean) * scale, RGB, of pictures that are letterboxed, or of
+            crops, on grey 114.
+        padding: a crop is the person's box made larger by this factor about its centre.
+        focus: of the loss, see `PoseCriterion`.
+        licence: of the weights.
+        training: a summary of the training: data, epochs, scores.
+
+    Raises:
+        UsageError: values that no codec takes.
+    """
+
+    architecture: str
+    skeleton: Skeleton
+    names: tuple[str, ...] = ("person",)
+    category_ids: tuple[int, ...] = (1,)
+    input_size: tuple[int, int] = (320, 320)
+    stride: int = 8
+    people: str = "many"
+    sigma: float = 1.0
+    limb_width: float = 2.0
+    background: bool = False
+    mean: float = 114.0
+    scale: float = 1 / 64
+    padding: float = 1.25
+    focus: float = 0.0
+    licence: str = "unknown"
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+    def codec(self) -> FieldCodec | HeatmapCodec:
+        """The codec between this network's maps and poses."""
+        if self.people == "many":
+            return FieldCodec(
+                self.skeleton, self.stride, self.sigma, self.limb_width, background=self.background
+            )
+        return HeatmapCodec(self.skeleton, self.stride, self.sigma, background=self.background)
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Channels of each map of a stage: heat maps, and fields where there are many people."""
+        heat = len(self.skeleton) + self.background
+        return (heat, self.skeleton.field_channels) if self.people == "many" else (heat,)
+
+    def criterion(self) -> PoseCriterion:
+        """The loss it is trained with."""
+        return PoseCriterion(self.codec(), self.focus)
+
+    def to_metadata(self, training: Mapping[str, Any] | None = None) -> dict[str, str]:
+        """Texts by name for a safetensors file; `training` replaces the summary."""
+        skeleton = self.skeleton
+        classes = [
+            {"id": number, "name": name} for number, name in zip(self.category_ids, self.names, strict=True)
+        ]
+        values = {
+            "classes": classes,
+            "skeleton": {
+                "name": skeleton.name,
+                "keypoints": skeleton.keypoints,
+                "limbs": skeleton.limbs,
+                "flips": skeleton.flips,
+                "sigmas": skeleton.sigmas,
+                "guessed": skeleton.guessed,
+                "colours": skeleton.colours,
+            },
+            "input_size": self.input_size,
+            "people": self.people,
+            "codec": {
+                "stride": self.stride,
+                "sigma": self.sigma,
+                "limb_width": self.limb_width,
+                "background": self.background,
+            },
+            "preprocessing": {
+                "mean": self.mean,
+                "scale": self.scale,
+                "channels": "RGB",
+                "resize": "letterbox" if self.people == "many" else "crop",
+                "position": "centre",
+                "padding": 114,
+            },
+            "crop": {"padding": self.padding},
+            "loss": {"focus": self.focus},
+            "training": dict(self.training if training is None else training),
+        }
+        texts = {"format": FORMAT, "task": "pose", "architecture": self.architecture, "licence": self.licence}
+        return texts | {name: json.dumps(value) for name, value in values.items()}
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str], file: StrPath | None = None) -> Self:
+        """The description in a file's metadata.
+
+        Raises:
+            WeightsError: an entry is missing or malformed; the message names it.
+        """
+        if metadata.get("format") != FORMAT or metadata.get("task") != "pose":
+            raise WeightsError(
+                f"metadata without format {FORMAT} and task pose: no network of poses",
+                file=file,
+                value={key: metadata.get(key) for key in ("format", "task")},
+            )
+        key = ""
+        try:
+            found: dict[str, Any] = {}
+            for key in _JSON:
+                found[key] = json.loads(metadata[key])
+            for key in ("architecture", "licence"):
+                found[key] = metadata[key]
+            key = "skeleton"
+            skeleton = _skeleton(found[key])
+            key = "classes"
+            names = tuple(str(entry["name"]) for entry in found[key])
+            ids = tuple(int(entry["id"]) for entry in found[key])
+            key = "input_size"
+            height, width = map(int, found[key])
+            key = "people"
+            if found[key] not in PEOPLE:
+                raise ValueError(f"expected one of {PEOPLE}, found {found[key]!r}")
+            key = "preprocessing"
+            mean, scale = float(found[key]["mean"]), float(found[key]["scale"])
+            key = "crop"
+            padding = float(found[key]["padding"])
+            key = "loss"
+            focus = float(found[key]["focus"])
+            key = "codec"
+            codec = found[key]
+            info = cls(
+                found["architecture"], skeleton, names, ids, (height, width), int(codec["stride"]),
+                found["people"], float(codec["sigma"]), float(codec["limb_width"]), bool(codec["background"]),
+                mean, scale, padding, focus, found["licence"], found["training"],
+            )  # fmt: skip
+            made = info.codec()
+            heat = made.heatmaps if isinstance(made, FieldCodec) else made
+            key = "input_size"
+            heat.map_size(info.input_size)
+            key = "loss"
+            info.criterion()
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, VisionKitError) as error:
+            raise WeightsError(
+                f"bad metadata: {type(error).__name__}: {error}", file=file, place=f"metadata {key!r}"
+            ) from None
+        return info
+
+    def with_skeleton(
+        self, skeleton: Skeleton, names: tuple[str, ...], category_ids: tuple[int, ...]
+    ) -> Self:
+        """The same network for other points and categories."""
+        return replace(self, skeleton=skeleton, names=names, category_ids=category_ids)
+
+
+def _skeleton(entry: Mapping[str, Any]) -> Skeleton:
+    return Skeleton(
+        str(entry["name"]),
+        tuple(map(str, entry["keypoints"])),
+        tuple((int(a), int(b)) for a, b in entry["limbs"]),
+        tuple(map(int, entry["flips"])),
+        tuple(map(float, entry["sigmas"])),
+        bool(entry["guessed"]),
+        tuple((int(r), int(g), int(b)) for r, g, b in entry["colours"]),
+    )
