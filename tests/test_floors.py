@@ -18,7 +18,6 @@ ONLY_IN = {
     "pycocotools": {"engine", "datasets"},
     "onnx": {"graph"},
     "onnxruntime": {"engine"},
-    "scipy": {"vision"},
 }
 #: One floor may hold two houses; these pairs live on one floor and one of them may use the other.
 SIDEWAYS = {

@@ -1,7 +1,6 @@
 """Part affinity fields: scenes of made-up people, rendered, decoded and grouped."""
 
 import itertools
-import sys
 
 import numpy as np
 import pytest
@@ -40,8 +39,6 @@ def test_made_up_people_are_found(integral):
 @pytest.mark.parametrize("matching", ["greedy", "hungarian"])
 @pytest.mark.parametrize("skeleton", PEOPLE, ids=lambda s: s.name)
 def test_a_thousand_scenes(skeleton, matching):
-    if matching == "hungarian":
-        pytest.importorskip("scipy")
     wanted, right, worst = decoded(FieldCodec(skeleton, matching=matching), 1000)
     assert wanted > 5000
     assert right >= 0.995 * wanted
@@ -90,7 +87,6 @@ def test_crossed_arms_stay_with_their_owners():
 
 def test_assignment_against_every_permutation(rng):
     """Hungarian: the sum over all permutations is never greater, up to four people (torture N11)."""
-    pytest.importorskip("scipy")
     for size in (1, 2, 3, 4):
         for _ in range(20):
             scores = rng.random((3, size, size)).astype(np.float32) * (rng.random((3, size, size)) < 0.7)
@@ -104,15 +100,6 @@ def test_assignment_against_every_permutation(rng):
                 assert ((kept > 0).sum(axis=0) <= 1).all()
                 assert ((kept > 0).sum(axis=1) <= 1).all()
                 assert (kept[kept > 0] == values[kept > 0]).all()
-
-
-def test_without_scipy_the_remedy_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "scipy", None)
-    monkeypatch.setitem(sys.modules, "scipy.optimize", None)
-    codec = FieldCodec(COCO_17, matching="hungarian")
-    maps = codec.encode([scene(np.random.default_rng(0), 1)], None, SIZE).maps
-    with pytest.raises(UsageError, match=r"Run pip install 'visionkit\[hungarian\]"):
-        codec.decode(maps)
 
 
 @pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=SKELETONS)

@@ -18,6 +18,7 @@ from .fields import FieldCodec, average_flipped_fields
 from .heatmaps import HeatmapCodec, PoseTargets, average_flipped
 from .letterbox import Letterbox, resize_bilinear
 from .losses import YoloLoss, ciou
+from .matching import best_pairs
 from .nms import nms, soft_nms
 from .poses import Pose, Poses
 from .protocols import Codec, Criterion
@@ -53,6 +54,7 @@ __all__ = [
     "average_flipped",
     "average_flipped_fields",
     "balanced",
+    "best_pairs",
     "bxbybhbw_to_xyxy",
     "ciou",
     "clip_boxes",

@@ -14,6 +14,7 @@ from ..errors import ShapeError, UsageError
 from ..kernels import pose_groups
 from ..kernels import pose_maps as kernels
 from .heatmaps import HeatmapCodec, Map, PoseTargets, Size
+from .matching import best_pairs
 from .poses import Poses
 from .skeleton import Skeleton
 
@@ -32,7 +33,7 @@ class FieldCodec:
         background: the heat maps have one channel more, as OpenPose's.
         integral: how a pair of joints is judged: by the sum over the "rectangle" (MPP-10), or by "samples"
             along the line, which costs less and is wrong more often where limbs lie upon each other.
-        matching: "greedy" (MPP-11), or "hungarian" for the pairs with the greatest sum, which needs scipy.
+        matching: "greedy" (MPP-11), or "hungarian" for the pairs with the greatest sum.
         floor: a part of a limb agrees where the field's component along it is greater.
         share: so much of a limb must agree, 0..1.
     """
@@ -109,7 +110,6 @@ class FieldCodec:
 
         Raises:
             ShapeError: maps that do not fit.
-            UsageError: a matching by scipy, which is not installed.
         """
         heat, fields = self.check(maps[-2:])
         size = (heat.shape[1] * self.stride, heat.shape[2] * self.stride)
@@ -164,18 +164,10 @@ def hungarian(scores: NDArray[np.float32]) -> NDArray[np.float32]:
 
     Returns:
         (L, M, M) the scores of the chosen pairs, 0 elsewhere.
-
-    Raises:
-        UsageError: scipy is not installed.
     """
-    try:
-        from scipy.optimize import linear_sum_assignment
-    except ImportError:
-        remedy = "run pip install 'visionkit[hungarian]', or choose the greedy matching"
-        raise UsageError("the Hungarian matching needs scipy", remedy=remedy) from None
     chosen = np.zeros_like(scores)
     for one, values in zip(chosen, scores, strict=True):
-        pairs = linear_sum_assignment(values, maximize=True)
+        pairs = best_pairs(values)
         one[pairs] = values[pairs]
     return chosen
 
