@@ -85,6 +85,12 @@ class Letterbox:
         """Input pixels per picture pixel, (vertical, horizontal); they differ by rounding only."""
         return self.resized[0] / self.image_size[0], self.resized[1] / self.image_size[1]
 
+    @property
+    def matrix(self) -> NDArray[np.float64]:
+        """(2, 3): the affine map from points of the picture to those of the input."""
+        (vertical, horizontal), (top, left) = self.scale, self.pad
+        return np.array([[horizontal, 0, left], [0, vertical, top]])
+
     def apply(self, image: Picture, out: Picture | None = None) -> Picture:
         """The picture (h, w, C) uint8 resized and centred on grey 114: (H, W, C) uint8.
 
