@@ -91,7 +91,7 @@ class DetectionDataset(ABC):  # noqa: B024  complete for sets of files; in-memor
         return len(self.records)
 
     def __getitem__(self, index: int) -> Sample:
-        """Picture `index` with its boxes clipped to it; crowds are marked `ignore`.
+        """Picture `index`, its boxes clipped to it, its points as annotated; crowds are marked `ignore`.
 
         Raises:
             DataError: the picture is damaged or not of the annotated size.
@@ -101,7 +101,15 @@ class DetectionDataset(ABC):  # noqa: B024  complete for sets of files; in-memor
         height, width = record.size
         boxes = np.clip(record.boxes, 0, np.array([width, height, width, height], np.float32))
         name = str(record.path or record.file)
-        return Sample(self._picture(record), boxes, record.class_id, record.crowd, record.image_id, name)
+        return Sample(
+            self._picture(record),
+            boxes,
+            record.class_id,
+            record.crowd,
+            record.image_id,
+            name,
+            record.keypoints,
+        )
 
     def part(self, indices: Iterable[int]) -> Self:
         """The same set with these pictures only."""

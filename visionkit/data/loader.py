@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ..errors import UsageError, VisionKitError
 from .dataset import DetectionDataset
 from .sample import Sample
-from .transforms import FILL, Augment, Size, letterboxed, resized
+from .transforms import FILL, Recipe, Size, letterboxed, resized
 
 # Pictures stay in memory somewhat larger than the network's input, so that scaling up finds detail.
 _KEPT_SIDE = 1.5
@@ -33,6 +33,7 @@ class Batch:
     ignore     B arrays (N,) bool
     image_ids, files   of the pictures (of a mosaic's first)
     epoch, step        step counts from 0 within the epoch
+    keypoints  B arrays (N, K, 3) float32 x, y, v beside the boxes; None if a picture has none, see `Sample`
     """
 
     images: NDArray[np.uint8]
@@ -43,6 +44,7 @@ class Batch:
     files: list[str]
     epoch: int
     step: int
+    keypoints: list[NDArray[np.float32]] | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -85,7 +87,7 @@ class Loader:
         batch: int,
         size: Size,
         *,
-        augment: Augment | None = None,
+        augment: Recipe | None = None,
         epochs: int | None = None,
         seed: int = 0,
         shuffle: bool | None = None,
@@ -159,6 +161,7 @@ class Loader:
         if self.sizes:
             size = self.sizes[random_key(self.seed, epoch, _SCALE + step).integers(len(self.sizes))]
         samples = [self.sample(int(i), epoch, size) for i in indices]
+        points = [s.keypoints for s in samples if s.keypoints is not None]
         return Batch(
             np.stack([s.image for s in samples]),
             [s.boxes for s in samples],
@@ -168,6 +171,7 @@ class Loader:
             [s.file for s in samples],
             epoch,
             step,
+            points if len(points) == len(samples) else None,
         )
 
     def _read(self, index: int) -> Sample:
@@ -197,4 +201,5 @@ class Loader:
         image = np.full((height, width, 3), FILL, np.uint8)
         box = np.array([[0, 0, width, height]], np.float32)
         nothing = np.zeros(1, np.int64)
-        return Sample(image, box, nothing, np.ones(1, bool), record.image_id, record.file)
+        points = None if record.keypoints is None else np.zeros((1, *record.keypoints.shape[1:]), np.float32)
+        return Sample(image, box, nothing, np.ones(1, bool), record.image_id, record.file, points)

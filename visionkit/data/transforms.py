@@ -1,4 +1,4 @@
-"""Augmentation that moves boxes along with their pictures.
+"""Augmentation that moves boxes along with their pictures, and leaves out points: see `pose_transforms`.
 
 Each transform is a small record of its settings, called with a `Sample` (or several) and a generator;
 nothing is changed in place. `Augment` puts them together as one recipe.
@@ -7,6 +7,7 @@ nothing is changed in place. `Augment` puts them together as one recipe.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import ceil
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,16 @@ MIN_AREA_LEFT = 0.25
 MIN_SIDE = 3.0
 
 
+class Recipe(Protocol):
+    """What a loader asks of an augmentation."""
+
+    def wants(self, progress: float, rng: np.random.Generator) -> int:
+        """How many more pictures this sample needs; `progress` 0..1 through the training."""
+
+    def __call__(self, samples: Sequence[Sample], size: Size, rng: np.random.Generator) -> Sample:
+        """One training picture of `size` (height, width)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Flip:
     """Mirror with probability `p`: left-right, or upside down if `vertical`."""
@@ -41,7 +52,7 @@ class Flip:
         boxes, axis = sample.boxes.copy(), int(self.vertical)
         extent = np.float32(sample.size[1 - axis])
         boxes[:, [axis, axis + 2]] = extent - boxes[:, [axis + 2, axis]]
-        return sample.with_image(np.ascontiguousarray(image), boxes)
+        return replace(sample, image=np.ascontiguousarray(image), boxes=boxes, keypoints=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +72,7 @@ class Colour:
         gains = (1 + rng.uniform(-1, 1, 3) * spread).astype(np.float32)
         image = sample.image.copy()
         colour.hsv_gains(image, *gains)
-        return sample.with_image(image)
+        return replace(sample, image=image)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +167,7 @@ def fit(image: Size, room: Size) -> float:
 
 
 def resized(sample: Sample, longest: int) -> Sample:
-    """`sample` with its longest side at most `longest` pixels."""
+    """`sample` with its longest side at most `longest` pixels, points included."""
     factor = longest / max(sample.size)
     if factor >= 1:
         return sample
@@ -165,14 +176,17 @@ def resized(sample: Sample, longest: int) -> Sample:
     image = np.empty((height, width, 3), np.uint8)
     _draw(sample.image, image, (width, height), (0, 0), window)
     stretch = np.array([width / sample.size[1], height / sample.size[0]] * 2, np.float32)
-    return sample.with_image(image, sample.boxes * stretch)
+    return sample.moved(image, sample.boxes * stretch, np.diag(stretch[:2]) @ np.eye(2, 3))
 
 
 def letterboxed(sample: Sample, size: Size) -> Sample:
-    """`sample` whole, scaled to fit `size` (height, width) and centred on grey, as the predictor does it."""
+    """`sample` whole, scaled to fit `size` (height, width) and centred on grey, as the predictor does it.
+
+    Points move along.
+    """
     box = Letterbox(sample.size, size)
     height, width = size
-    moved = sample.with_image(box.apply(sample.image), box.boxes(sample.boxes).astype(np.float32))
+    moved = sample.moved(box.apply(sample.image), box.boxes(sample.boxes).astype(np.float32), box.matrix)
     return visible(moved, (0, 0, width, height))
 
 
@@ -219,13 +233,7 @@ def visible(sample: Sample, window: Window) -> Sample:
     sides = after[:, 2:] - after[:, :2]
     area = np.prod(before[:, 2:] - before[:, :2], axis=1)
     poor = (np.prod(sides, axis=1) < MIN_AREA_LEFT * area) | (sides.min(axis=1, initial=np.inf) < MIN_SIDE)
-    kept = (sides > 0).all(axis=1)
-    return replace(
-        sample,
-        boxes=after[kept],
-        class_id=sample.class_id[kept],
-        ignore=(sample.ignore | poor)[kept],
-    )
+    return replace(sample, boxes=after, ignore=sample.ignore | poor).of(sides.min(axis=1) > 0)
 
 
 def _draw(
