@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import DataError, FileError, VisionKitError
 from ..io.image import read_header, read_image, turn_for
+from ..vision.skeleton import Skeleton
 from .problems import Problems, Severity
 from .sample import Sample
 
@@ -63,7 +64,10 @@ class DetectionDataset(ABC):  # noqa: B024  complete for sets of files; in-memor
     category_ids  the original id of each class, for export
     records       one `Record` a picture
     problems      everything the reader found, see `Problems`
+    skeleton      of the key-points in the records; None in sets of boxes
     """
+
+    skeleton: Skeleton | None = None
 
     def __init__(
         self,
@@ -158,6 +162,17 @@ class DetectionDataset(ABC):  # noqa: B024  complete for sets of files; in-memor
         if not any(len(record.boxes) and not record.crowd.all() for record in self.records):
             raise DataError("no boxes: there is nothing to learn", file=self.problems.file)
 
+    def require_points(self) -> None:
+        """Refuse a set that cannot train anything about poses.
+
+        Raises:
+            DataError: no point of a single object is labelled.
+        """
+        for record in self.records:
+            if record.keypoints is not None and (record.keypoints[~record.crowd, :, 2] > 0).any():
+                return
+        raise DataError("no labelled keypoint: there is nothing to learn", file=self.problems.file)
+
     def to_coco(self) -> dict[str, Any]:
         """The ground truth as a COCO document: original ids, boxes as annotated (not clipped)."""
         categories = [{"id": i, "name": n} for i, n in zip(self.category_ids, self.names, strict=True)]
@@ -181,10 +196,11 @@ class DetectionDataset(ABC):  # noqa: B024  complete for sets of files; in-memor
         return {"images": images, "annotations": annotations, "categories": categories}
 
     def hash(self) -> str:
-        """SHA-256 of names, ids, file names, sizes and boxes; not of the pictures."""
+        """SHA-256 of names, ids, file names, sizes, boxes and points; not of the pictures."""
         digest = hashlib.sha256(repr((self.names, self.category_ids)).encode())
         for record in self.records:
             digest.update(repr((record.image_id, record.file, record.size)).encode())
-            for array in (record.boxes, record.class_id, record.crowd):
-                digest.update(array.tobytes())
+            for array in (record.boxes, record.class_id, record.crowd, record.keypoints):
+                if array is not None:
+                    digest.update(array.tobytes())
         return digest.hexdigest()
