@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data.dataset import DetectionDataset
-from ..data.loader import Loader
-from ..data.transforms import Augment
+from ..data.loader import Loader, Recipe
 from ..nn import Module
 from .info import Description
 from .progress import Progress
@@ -32,7 +31,7 @@ class DataSettings:
 
     batch: int = 16
     seed: int = 0
-    augment: Augment | None = None
+    augment: Recipe | None = None
     sizes: tuple[tuple[int, int], ...] = ()
     workers: int = 1
     skip_bad: bool = False

@@ -1,10 +1,12 @@
 """Training a pose network: description, data and settings make a `Trainer`."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..data.dataset import DetectionDataset
+from ..data.pose_transforms import PoseAugment
 from ..nn import Module
 from .data_trainer import USUAL, DataSettings, data_trainer
 from .pose_info import PoseInfo
@@ -41,7 +43,8 @@ def pose_trainer(
         train_ap: score a part of the training data too, as `train/AP` and `train/AP50`.
     """
     scoring = PoseValidation(validation, info, skip_bad=data.skip_bad)
+    augment = data.augment or PoseAugment(info.skeleton)
     return data_trainer(
-        "pose", network, info, train, scoring, folder, settings, data,
+        "pose", network, info, train, scoring, folder, settings, replace(data, augment=augment),
         progress=progress, config=config, train_ap=train_ap,
     )  # fmt: skip
