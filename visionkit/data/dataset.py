@@ -174,14 +174,19 @@ class DetectionDataset(ABC):  # noqa: B024  complete for sets of files; in-memor
         raise DataError("no labelled keypoint: there is nothing to learn", file=self.problems.file)
 
     def to_coco(self) -> dict[str, Any]:
-        """The ground truth as a COCO document: original ids, boxes as annotated (not clipped)."""
-        categories = [{"id": i, "name": n} for i, n in zip(self.category_ids, self.names, strict=True)]
+        """The ground truth as a COCO document: original ids, boxes and points as annotated (not clipped)."""
+        points = {} if self.skeleton is None else self.skeleton.to_coco()
+        categories = [
+            points | {"id": i, "name": n} for i, n in zip(self.category_ids, self.names, strict=True)
+        ]
         images: list[dict[str, Any]] = []
         annotations: list[dict[str, Any]] = []
         for record in self.records:
             height, width = record.size
             images.append({"id": record.image_id, "file_name": record.file, "width": width, "height": height})
-            for box, class_id, crowd in zip(record.boxes, record.class_id, record.crowd, strict=True):
+            for k, (box, class_id, crowd) in enumerate(
+                zip(record.boxes, record.class_id, record.crowd, strict=True)
+            ):
                 left, top, right, bottom = (float(v) for v in box)
                 annotations.append(
                     {
@@ -192,6 +197,7 @@ class DetectionDataset(ABC):  # noqa: B024  complete for sets of files; in-memor
                         "area": (right - left) * (bottom - top),
                         "iscrowd": int(crowd),
                     }
+                    | ({} if record.keypoints is None else _coco_points(record.keypoints[k]))
                 )
         return {"images": images, "annotations": annotations, "categories": categories}
 
@@ -204,3 +210,9 @@ class DetectionDataset(ABC):  # noqa: B024  complete for sets of files; in-memor
                 if array is not None:
                     digest.update(array.tobytes())
         return digest.hexdigest()
+
+
+def _coco_points(keypoints: NDArray[np.float32]) -> dict[str, Any]:
+    """COCO's entries for (K, 3) points: x, y as numbers, v as an integer."""
+    flat = [number for x, y, v in keypoints.tolist() for number in (x, y, int(v))]
+    return {"keypoints": flat, "num_keypoints": int((keypoints[:, 2] > 0).sum())}

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from math import ceil, floor
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +57,10 @@ class PersonCrops(DetectionDataset):
         image = np.ascontiguousarray(whole.image[top:bottom, left:right])
         boxes = whole.boxes - np.array([left, top] * 2, np.float32)
         return whole.moved(image, boxes, similarity((left, top), (0, 0), 1.0))
+
+    def to_coco(self) -> dict[str, Any]:
+        """That of the whole data set: scores count the unlabelled and the crowds, too."""
+        return self._source.to_coco()
 
     def _picture(self, record: Record) -> NDArray[np.uint8]:
         return self._source._picture(record)
