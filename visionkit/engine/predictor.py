@@ -93,8 +93,7 @@ class Predictor:
             DataError, FileError: the file is no picture, or cannot be read.
             ShapeError: an array of another shape or dtype.
         """
-        is_file = isinstance(image, str | bytes | bytearray | os.PathLike)
-        picture: Image = read_image(image) if is_file else as_image(image)
+        picture = as_picture(image)
         letterbox = Letterbox(picture.shape[:2], self.size)
         least = self.confidence if confidence is None else confidence
         with self._lock:  # a plan's memory serves one picture at a time
@@ -106,24 +105,9 @@ class Predictor:
         )
 
     def stream(self, source: Any) -> Iterator[tuple[Image, Detections]]:
-        """Frames and what is in them, one after the other.
-
-        Args:
-            source: a video file, camera or stream as `visionkit.io.video.Video` takes it, or any iterable
-                of pictures.
-        """
-        if isinstance(source, str | os.PathLike | int):
-            from ..io.video import Video
-
-            with Video(os.fspath(source) if isinstance(source, os.PathLike) else str(source)) as video:
-                for frame in video:
-                    yield frame, self(frame)
-            return
-        pictures: Iterable[Any] = source
-        for item in pictures:
-            is_file = isinstance(item, str | bytes | os.PathLike)
-            picture = read_image(item) if is_file else as_image(item)
-            yield picture, self(picture)
+        """Frames and what is in them, one after the other; `source` as for `frames`."""
+        for frame in frames(source):
+            yield frame, self(frame)
 
     def plan(self) -> Plan:
         """The compiled network for one picture, made at the first use; it runs one picture at a time."""
@@ -144,3 +128,32 @@ class Predictor:
         height, width = self.size
         classes = ", ".join(self.names[:5]) + (", ..." if len(self.names) > 5 else "")
         return f"Predictor({self.info.architecture}, {height}x{width}, {len(self.names)} classes: {classes})"
+
+
+def as_picture(image: Any) -> Image:
+    """(H, W, 3) uint8 RGB of a path, the bytes of a picture file, an array, or a Pillow image.
+
+    Raises:
+        DataError, FileError: the file is no picture, or cannot be read.
+        ShapeError: an array of another shape or dtype.
+    """
+    is_file = isinstance(image, str | bytes | bytearray | os.PathLike)
+    return read_image(image) if is_file else as_image(image)
+
+
+def frames(source: Any) -> Iterator[Image]:
+    """Pictures, one after the other.
+
+    Args:
+        source: a video file, camera or stream as `visionkit.io.video.Video` takes it, or any iterable of
+            what `as_picture` takes.
+    """
+    if isinstance(source, str | os.PathLike | int):
+        from ..io.video import Video
+
+        with Video(os.fspath(source) if isinstance(source, os.PathLike) else str(source)) as video:
+            yield from video
+        return
+    pictures: Iterable[Any] = source
+    for picture in pictures:
+        yield as_picture(picture)
