@@ -3,8 +3,9 @@
 import argparse
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from difflib import get_close_matches
+from itertools import islice
 from typing import Any, NoReturn
 
 from visionkit.errors import UsageError
@@ -45,9 +46,9 @@ class _Once(argparse._StoreAction):
         option: str | None = None,
     ) -> None:
         seen = vars(space).setdefault("_seen", set())
-        if option and option in seen:
+        if option and self.dest in seen:
             raise argparse.ArgumentError(self, "given twice")
-        seen.add(option)
+        seen.add(self.dest)
         setattr(space, self.dest, values)
 
 
@@ -57,7 +58,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     Raises:
         UsageError: an unknown verb or flag (with the nearest known one), or a value that cannot be.
     """
-    args, unknown = grammar().parse_known_args(argv)
+    args, unknown = grammar().parse_known_args(list(_joined(argv)))
     if unknown:
         verb: Parser = args.parser
         flags = [flag for action in verb._actions for flag in action.option_strings]
@@ -67,6 +68,15 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         near = f"; did you mean {close[0]}?" if close else ""
         raise UsageError(f"{verb.prog}: unknown argument {wrong}{near}", remedy=f"see {verb.prog} --help")
     return args
+
+
+def _joined(argv: Sequence[str]) -> Iterator[str]:
+    """The words, with ``--flag -1x368`` as ``--flag=-1x368``: argparse takes the second for a flag."""
+    words = iter(argv)
+    for word in words:
+        if re.fullmatch(r"--net[-_]resolution", word):
+            word = "=".join([word, *islice(words, 1)])
+        yield word
 
 
 def number(low: float, high: float, *, open_low: bool = False) -> Callable[[str], float]:
@@ -104,6 +114,33 @@ def size(text: str) -> Size:
         if all(32 <= side <= 4096 and side % 32 == 0 for side in (height, width)):
             return height, width
     raise argparse.ArgumentTypeError(f"expected N or HEIGHTxWIDTH, multiples of 32 up to 4096, not {text!r}")
+
+
+def resolution(text: str) -> int | Size:
+    """The input of a pose network from ``N``, ``HxW``, ``-1xW`` or ``Hx-1``: multiples of 32 up to 4096."""
+    sides = _sides(text, 32)
+    return sides[0] if len(sides) == 1 else (sides[0], sides[1])
+
+
+def openpose_resolution(text: str) -> Size:
+    """The same from OpenPose's ``WxH``: multiples of 16, which are made multiples of 32 by going up."""
+    sides = _sides(text, 16)
+    if len(sides) != 2:
+        raise argparse.ArgumentTypeError(f"expected WIDTHxHEIGHT, not {text!r}")
+    width, height = (side if side == -1 else (side + 31) // 32 * 32 for side in sides)
+    return height, width
+
+
+def _sides(text: str, step: int) -> list[int]:
+    """One or two sides, of which one of two may be -1."""
+    if re.fullmatch(r"[0-9]{1,5}|[0-9]{1,5}x(-1|[0-9]{1,5})|-1x[0-9]{1,5}", text):
+        sides = [int(side) for side in text.split("x")]
+        if all(side == -1 or (0 < side <= 4096 and side % step == 0) for side in sides):
+            return sides
+    raise argparse.ArgumentTypeError(
+        f"expected a number or two with x between, multiples of {step} up to 4096, one of two may be -1, "
+        f"not {text!r}"
+    )
 
 
 def batch(text: str) -> int | None:

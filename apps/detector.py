@@ -1,6 +1,7 @@
 """From arguments to a detector: weights, input size, thresholds, threads; or a description for new data."""
 
 import argparse
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +40,11 @@ def open_detector(args: argparse.Namespace) -> "Predictor":
 
 def predictor_options(args: argparse.Namespace) -> dict[str, Any]:
     """Those of `Predictor` that the user gave."""
-    names = ("size", "confidence", "iou", "winograd", "precision")
+    return given(args, ("size", "confidence", "iou", "winograd", "precision"))
+
+
+def given(args: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
+    """Those of the named arguments that the user gave."""
     return {name: value for name in names if (value := getattr(args, name, None)) is not None}
 
 

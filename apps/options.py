@@ -5,7 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .arguments import Parser, batch, fraction, number, several, size, text, whole
+from . import openpose
+from .arguments import Parser, batch, fraction, number, resolution, several, size, text, whole
 
 ASSIGNMENTS = ("hy", "v5", "v3", "shape")
 
@@ -96,24 +97,73 @@ def _data_set(parser: Parser) -> None:
     )
 
 
-def _detect(parser: Parser) -> None:
+def _sources(parser: Parser, what: str) -> None:
+    """What `detect` and `pose` look at, and where the results go."""
     parser.add_argument(
         "source", nargs="*", metavar="SOURCE", type=text,
         help="picture, folder, glob, .txt list of pictures, video, camera number, http:// or rtsp:// stream "
         "(without any: a portrait that comes with matplotlib)",
     )  # fmt: skip
-    _network(parser)
     parser.add_argument("--demo", action="store_true", help="use the portrait that comes with matplotlib")
+    parser.add_argument("--out", type=text, metavar="DIR", help=f"write pictures with {what}, and JSON, here")
+    _json(parser, "one object a picture or frame")
+    parser.add_argument("--no-window", action="store_true", help="never open a window for videos and cameras")
+    frame = whole(0, 10**9)
+    parser.add_argument("--frame-first", type=frame, default=0, metavar="N", help="of videos: begin here (0)")
+    parser.add_argument("--frame-last", type=frame, metavar="N", help="of videos: end after this frame")
+    parser.add_argument(
+        "--frame-step", type=whole(1, 10**9), default=1, metavar="N", help="of videos: every Nth frame (1)"
+    )
+
+
+def _detect(parser: Parser) -> None:
+    _sources(parser, "boxes")
+    _network(parser)
     parser.add_argument("--confidence", type=fraction, metavar="F", help="least confidence, 0 to 1 (0.4)")
     parser.add_argument(
         "--iou", type=fraction, metavar="F", help="overlap of boxes taken for one object (0.5)"
     )
-    parser.add_argument("--out", type=text, metavar="DIR", help="write pictures with boxes, and JSON, here")
-    _json(parser, "one object a picture or frame")
-    parser.add_argument("--no-window", action="store_true", help="never open a window for videos and cameras")
     _plan(parser)
     _precision(parser)
     _threads(parser)
+
+
+def _pose(parser: Parser) -> None:
+    _sources(parser, "skeletons")
+    _weights(parser)
+    parser.add_argument(
+        "--detector", type=text, metavar="W|none",
+        help="finds the people for weights that see one; none: the picture shows one (yolo-nano-person)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--net-resolution", dest="size", type=resolution, metavar="N|HxW",
+        help="input size, multiples of 32; -1 for one side follows the picture, as N does with as many "
+        "pixels as NxN (as many as the network's own)",
+    )  # fmt: skip
+    parser.add_argument("--max-people", type=whole(1, 10_000), metavar="N", help="in a picture (100)")
+    parser.add_argument(
+        "--confidence", type=fraction, metavar="F", help="least confidence of a pose, 0 to 1 (0.1)"
+    )
+    parser.add_argument(
+        "--keypoint-confidence", type=number(0, 1, open_low=True), metavar="F",
+        help="least confidence of a point; others are missing (0.1)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--flip", action="store_true", help="average with the mirrored picture: better, half as fast"
+    )
+    parser.add_argument(
+        "--skeleton", type=text, metavar="NAME", help="give the points of this skeleton (the network's own)"
+    )
+    parser.add_argument(
+        "--write-json", type=text, metavar="DIR", help="write OpenPose's JSON here, a file a picture or frame"
+    )
+    parser.add_argument(
+        "--show-maps", action="store_true", help="write pictures of the heat maps and fields too"
+    )
+    _plan(parser)
+    _precision(parser)
+    _threads(parser)
+    openpose.flags(parser)
 
 
 def _train(parser: Parser) -> None:
@@ -311,6 +361,8 @@ _WEIGHTS = (
 VERBS = (
     Verb("detect", "Find objects in pictures, videos and cameras.", "detect", _detect,
          "visionkit detect street.jpg --out out"),
+    Verb("pose", "Find key-points of people in pictures, videos and cameras.", "pose", _pose,
+         "visionkit pose street.jpg --out out --write-json out"),
     Verb("train", "Train a detector on your own data, or go on with a run.", "train", _train,
          "visionkit train --train-json train.json --train-images pictures "
          "--val-json val.json --val-images pictures --out runs/first"),

@@ -5,12 +5,11 @@ from functools import partial
 import numpy as np
 
 from visionkit.models.detectors import yolo_nano
-from visionkit.models.hourglass import Hourglass
 from visionkit.nn import Module
 
 from .classifiers import MobileNetV2, ResNet18, VggFront
 from .detectors import YoloV3Tiny
-from .pose import OpenPoseStage
+from .pose import Hourglass, OpenPoseStage
 
 _NETWORKS = {
     "resnet18": ResNet18,

@@ -1,0 +1,97 @@
+"""Every picture and frame of every SOURCE: the loop that `detect` and `pose` share."""
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from itertools import islice
+
+from visionkit.errors import DataError, UsageError, VisionKitError
+from visionkit.io.image import Picture, read_image
+from visionkit.io.video import Video, Window, has_display, is_camera, is_stream, is_video
+
+from .results import Look, Sink, line, record
+from .sources import demo_picture, expand
+from .terminal import say
+
+#: From a picture to what is in it.
+Looking = Callable[[Picture], Look]
+
+
+def sources_of(args: argparse.Namespace) -> list[str]:
+    """Every single picture, video, camera and stream that the arguments name.
+
+    Raises:
+        UsageError: --demo beside sources, or a camera or stream beside others.
+        DataError, FileError, UsageError: see `expand`.
+    """
+    if args.demo and args.source:
+        raise UsageError("--demo takes no SOURCE")
+    sources = expand(args.source or [str(demo_picture())])
+    if len(sources) > 1 and any(is_camera(s) or is_stream(s) for s in sources):
+        raise UsageError("a camera or stream must be the only SOURCE, for it never ends")
+    return sources
+
+
+def over(sources: Sequence[str], look: Looking, sinks: Sequence[Sink], args: argparse.Namespace) -> int:
+    """Look at every source; one that fails does not stop the others.
+
+    Returns:
+        0, or the exit code of the one source there was, or 3 if one of several failed.
+    """
+    failed = []
+    for source in sources:
+        try:
+            (_moving if _is_moving(source) else _still)(source, look, sinks, args)
+        except UsageError:
+            raise
+        except VisionKitError as error:
+            if len(sources) == 1:
+                raise
+            failed.append(source)
+            say(str(error))
+    if failed:
+        done = len(sources) - len(failed)
+        say(f"{done} of {len(sources)} sources done, {len(failed)} failed")
+    for sink in sinks:
+        if sink.written:
+            (say if args.json else print)(str(sink.path))
+    return DataError.exit_code if failed else 0
+
+
+def _is_moving(source: str) -> bool:
+    return is_camera(source) or is_stream(source) or is_video(source)
+
+
+def _still(source: str, look: Looking, sinks: Sequence[Sink], args: argparse.Namespace) -> None:
+    seen = look(read_image(source))
+    text = json.dumps(record(source, seen.found)) if args.json else line(source, seen.found)
+    print(text, flush=True)
+    for sink in sinks:
+        sink.still(source, seen)
+
+
+def _moving(source: str, look: Looking, sinks: Sequence[Sink], args: argparse.Namespace) -> None:
+    """Every frame of a video: JSON, or a line a second; files and a window as asked for."""
+    with ExitStack() as stack:
+        video = stack.enter_context(Video(source))
+        takes = [stack.enter_context(sink.moving(video, args.frame_step)) for sink in sinks]
+        window = None
+        if not (sinks or args.json or args.no_window) and has_display():
+            window = stack.enter_context(Window(f"visionkit: {video.name}"))
+        end = None if args.frame_last is None else args.frame_last + 1
+        chosen = islice(enumerate(video), args.frame_first, end, args.frame_step)
+        count = -1
+        for count, (number, frame) in enumerate(chosen):
+            seen = look(frame)
+            if args.json:
+                print(json.dumps(record(video.name, seen.found, frame=number)), flush=True)
+            elif count % max(1, round(video.fps)) == 0:
+                print(line(video.name, seen.found, f" frame {number}"), flush=True)
+            for take in takes:
+                take(number, seen)
+            if window and not window.show(next(iter(seen.layers.values()))()):
+                break
+        if count < 0:
+            reason = f"no frame {args.frame_first}: the video has {video.frames}"
+            raise DataError(reason, file=video.name, remedy="choose a lower --frame-first")

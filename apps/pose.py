@@ -1,0 +1,107 @@
+"""`visionkit pose`: find the key-points of people, animals and faces in pictures, videos and cameras."""
+
+import argparse
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from visionkit.errors import UnknownNameError, UsageError
+from visionkit.io.draw import Drawing, draw
+from visionkit.io.image import Picture
+
+from .detector import WEIGHTS, given, use_threads
+from .loop import over, sources_of
+from .results import Folder, Look, OpenPoseFolder, Sink
+
+if TYPE_CHECKING:
+    from visionkit.engine.pose_predictor import PoseMaps, PosePredictor
+    from visionkit.engine.top_down import TopDown
+    from visionkit.vision.skeleton import Skeleton
+
+#: What runs where nothing else is named, and the detector that says: the whole picture is one person.
+POSE, WHOLE = "openpose-lite", "none"
+
+
+def run(args: argparse.Namespace) -> int:
+    """Find poses in every source; see `over`."""
+    if args.show_maps and not args.out:
+        raise UsageError("--show-maps writes pictures", remedy="add --out DIR")
+    if args.openpose_source:
+        args.source = [*args.source, args.openpose_source]
+    sources = sources_of(args)
+    use_threads(args)
+    predictor = open_pose(args)
+    skeleton = _skeleton(args.skeleton) if args.skeleton else None
+
+    def look(picture: Picture) -> Look:
+        found, seen = predictor.look(picture)
+        if skeleton:
+            found = found.convert(skeleton)
+        layers: dict[str, Callable[[], Drawing]] = {"": partial(draw, picture, found)}
+        if args.show_maps:
+            layers |= _maps(picture, seen, predictor)
+        return Look(found, layers)
+
+    sinks: list[Sink] = []
+    if args.out:
+        sinks.append(Folder(args.out, sources, "-pose"))
+    if args.write_json:
+        sinks.append(OpenPoseFolder(args.write_json, sources))
+    return over(sources, look, sinks, args)
+
+
+def open_pose(args: argparse.Namespace) -> "PosePredictor | TopDown":
+    """The network of `--weights`, behind a detector where it is for one person.
+
+    Raises:
+        UnknownNameError, FileError, WeightsError: weights that cannot be had.
+        UsageError: the weights of a detector, or a detector for a network that needs none.
+    """
+    from visionkit.engine.info import DetectorInfo
+    from visionkit.engine.pose_predictor import PosePredictor
+    from visionkit.engine.predictor import Predictor
+    from visionkit.engine.top_down import TopDown
+    from visionkit.models.zoo import open_weights
+
+    weights = args.weights or POSE
+    network, info = open_weights(weights)
+    if isinstance(info, DetectorInfo):
+        remedy = "use visionkit detect, or name them as --detector beside weights for one person"
+        raise UsageError("these are the weights of a detector", value=weights, remedy=remedy)
+    names = ("winograd", "precision", "confidence", "keypoint_confidence", "max_people", "size")
+    pose = PosePredictor(network, info, flip=args.flip, **given(args, names))
+    if info.people == "many":
+        if args.detector:
+            raise UsageError(f"{weights} finds all people by itself", remedy="leave --detector out")
+        return pose
+    if args.detector == WHOLE:
+        return pose
+    boxes, description = open_weights(args.detector or WEIGHTS)
+    if not isinstance(description, DetectorInfo):
+        raise UsageError("--detector needs the weights of a detector", value=args.detector)
+    detector = Predictor(boxes, description, **given(args, ("winograd", "precision")))
+    return TopDown(detector, pose, max_people=pose.max_people)
+
+
+def _skeleton(name: str) -> "Skeleton":
+    from visionkit.vision.skeletons import SKELETONS
+
+    if name not in SKELETONS:
+        raise UnknownNameError("no such skeleton", value=name, remedy=f"there are {', '.join(SKELETONS)}")
+    return SKELETONS[name]
+
+
+def _maps(
+    picture: Picture, seen: "list[PoseMaps]", predictor: "PosePredictor | TopDown"
+) -> dict[str, Callable[[], Drawing]]:
+    """Drawings of the heat maps and, where the network has them, the fields."""
+    from visionkit.io.draw_maps import draw_fields, draw_heatmaps, over_picture
+
+    info, size = predictor.info, (picture.shape[0], picture.shape[1])
+
+    def drawn(kind: int, draw_map: Callable[..., Drawing]) -> Drawing:
+        maps = [(one.maps[kind][0], one.matrix) for one in seen]
+        return draw_map(picture, over_picture(maps, info.stride, size, info.channels[kind]), info.skeleton)
+
+    layers = {"-heat": partial(drawn, 0, draw_heatmaps), "-fields": partial(drawn, 1, draw_fields)}
+    return dict(list(layers.items())[: len(info.channels)])
