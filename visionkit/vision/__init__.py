@@ -1,4 +1,4 @@
-"""Boxes, anchors, suppression, assignment, skeletons, poses, codecs, losses and results."""
+"""Boxes, anchors, suppression, assignment, skeletons, poses, codecs, losses and results, tracking."""
 
 from .anchors import COCO_ANCHORS, balanced, kmeans_anchors, mean_best_iou
 from .assign import ASSIGNMENTS, AllAbove, BestOnly, ByShape, Neighbours
@@ -25,6 +25,7 @@ from .protocols import Codec, Criterion
 from .results import Detection, Detections
 from .skeleton import Skeleton
 from .skeletons import SKELETONS, skeleton_from_coco
+from .tracking import Tracker
 from .yolo import LevelTargets, Targets, YoloCodec
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "Poses",
     "Skeleton",
     "Targets",
+    "Tracker",
     "YoloCodec",
     "YoloLoss",
     "area",
