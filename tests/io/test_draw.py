@@ -1,5 +1,7 @@
 """Drawing: boxes where they belong, nothing elsewhere, on any size of picture."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -79,6 +81,19 @@ def test_paths_and_pillow_images_are_taken_and_results_saved(tmp_path, rng):
 def test_detections_of_another_picture_are_refused():
     with pytest.raises(ShapeError, match="100x100"):
         draw(np.zeros((50, 50, 3), np.uint8), found((100, 100), [[0, 0, 9, 9]]))
+
+
+def test_one_that_is_followed_has_a_colour_and_a_number_of_its_own():
+    """Both are of class 0; their boxes differ in colour, and their labels in their first letters."""
+    grey, boxes = np.full((200, 400, 3), 128, np.uint8), [[20, 60, 180, 180], [220, 60, 380, 180]]
+    two = replace(found(grey.shape[:2], boxes), tracker_id=np.array([4, 17]))
+    picture = draw(grey, two)
+    assert (picture[179, 20:180] == colour_of(4)).all()
+    assert (picture[179, 220:380] == colour_of(17)).all()
+    labels = [draw(grey, replace(two[0], tracker_id=np.array([n])))[:60] for n in (4, 17)]
+    wide = [(label != 128).any(axis=(0, 2)).sum() for label in labels]
+    plain = draw(grey, replace(two[0], tracker_id=None))[:60]
+    assert (plain != 128).any(axis=(0, 2)).sum() < wide[0] < wide[1]
 
 
 def test_neighbouring_classes_differ_in_colour():

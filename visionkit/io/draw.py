@@ -74,15 +74,16 @@ class _Pen:
         self._font = ImageFont.load_default(max(10, round(side / 32)))
 
     def box(self, one: Detection) -> None:
-        """One box with its label above it, or inside where there is no room above."""
+        """One box with its label above it, or inside where there is no room above; a number if followed."""
         width, height = self.canvas.size
-        colour = colour_of(one.class_id)
+        colour = colour_of(one.class_id if one.tracker_id is None else one.tracker_id)
+        number = "" if one.tracker_id is None else f"{one.tracker_id} "
         x1, y1, x2, y2 = np.nan_to_num(np.clip(one.xyxy, 0, [width, height] * 2)).tolist()
         left, top = min(round(x1), width - 1), min(round(y1), height - 1)
         # the box is half-open: its last pixel lies before x2, y2
         right, bottom = max(left, round(x2) - 1), max(top, round(y2) - 1)
         self._draw.rectangle((left, top, right, bottom), outline=colour, width=self._line)
-        self._label(f"{_printable(one.name)} {one.confidence:.2f}", left, top, colour)
+        self._label(f"{number}{_printable(one.name)} {one.confidence:.2f}", left, top, colour)
 
     def pose(self, one: Pose, skeleton: Skeleton) -> None:
         """Limbs with both ends, dots on the points, and the number of a person who is followed."""
