@@ -51,7 +51,8 @@ def _fit(
     args: argparse.Namespace, train: "DetectionDataset", validation: "DetectionDataset", folder: Path
 ) -> Any:
     from visionkit.data.transforms import CELLS, Augment
-    from visionkit.engine.detector import DataSettings, detector_trainer
+    from visionkit.engine.data_trainer import DataSettings
+    from visionkit.engine.detector import detector_trainer
     from visionkit.engine.progress import Console
     from visionkit.engine.settings import Settings
 

@@ -7,6 +7,7 @@ from visionkit.data.dataset import DetectionDataset
 from visionkit.errors import FileError
 
 from .coco import CocoDataset
+from .faces import FacesDataset
 from .voc import VocDataset
 from .yolo_txt import YoloDataset
 
@@ -19,6 +20,7 @@ def open_folder(
     VOC:  Annotations/, JPEGImages/, ImageSets/Main/SPLIT.txt
     YOLO: images/SPLIT or images, the same under labels, and classes.txt or data.yaml for the names
     COCO: SPLIT.json and images/
+    face landmarks: keypoints.csv and images/; the splits are train and val
 
     Raises:
         FileError: the folder is missing or has none of these layouts.
@@ -35,5 +37,7 @@ def open_folder(
         return YoloDataset(images, names=names[0] if names else None, strict=strict, skip_bad=skip_bad)
     if (root / f"{split}.json").is_file():
         return CocoDataset(root / f"{split}.json", root / "images", strict=strict, skip_bad=skip_bad)
-    remedy = f"VOC has Annotations/, YOLO has labels/, COCO has {split}.json and images/"
+    if (root / "keypoints.csv").is_file():
+        return FacesDataset(root / "keypoints.csv", root / "images", split, strict=strict, skip_bad=skip_bad)
+    remedy = f"VOC has Annotations/, YOLO has labels/, COCO has {split}.json, faces have keypoints.csv"
     raise FileError("no data set of a known layout in this folder", file=root, remedy=remedy)

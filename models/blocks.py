@@ -91,3 +91,28 @@ class DilatedBottleneck(Module):
         """(B, H, W, inputs) to (B, H, W, outputs)."""
         shortcut = self.projection(x) if self.projection else x
         return self.act(self.body(x) + shortcut)
+
+
+class InvertedResidual(Module):
+    """1x1 to `factor` times as many channels, depthwise 3x3, 1x1 back (Sandler et al. 2018).
+
+    The shortcut is there where it fits; no activation stands behind the last convolution.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, stride: int, factor: int, *, dilation: int = 1,
+        rng: np.random.Generator,
+    ) -> None:  # fmt: skip
+        hidden = inputs * factor
+        self.expand = ConvNorm(inputs, hidden, 1, slope=None, rng=rng) if factor > 1 else None
+        self.depthwise = ConvNorm(
+            hidden, hidden, 3, stride, dilation=dilation, groups=hidden, slope=None, rng=rng
+        )
+        self.project = ConvNorm(hidden, outputs, 1, slope=None, rng=rng)
+        self.adds = stride == 1 and inputs == outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, H, W, inputs) to (B, H / stride, W / stride, outputs)."""
+        y = F.relu6(self.expand(x)) if self.expand else x
+        y = self.project(F.relu6(self.depthwise(y)))
+        return x + y if self.adds else y

@@ -5,11 +5,12 @@ from functools import partial
 import numpy as np
 
 from visionkit.models.detectors import yolo_nano
+from visionkit.models.hourglass import Hourglass
 from visionkit.nn import Module
 
 from .classifiers import MobileNetV2, ResNet18, VggFront
 from .detectors import YoloV3Tiny
-from .pose import Hourglass, OpenPoseStage
+from .pose import OpenPoseStage
 
 _NETWORKS = {
     "resnet18": ResNet18,

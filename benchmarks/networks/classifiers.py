@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 
 from visionkit import functional as F
-from visionkit.models.blocks import ConvNorm
+from visionkit.models.blocks import ConvNorm, InvertedResidual
 from visionkit.nn import Conv2d, GlobalAvgPool2d, Linear, MaxPool2d, Module
 from visionkit.tensor import Tensor
 
@@ -64,25 +64,6 @@ class VggFront(Module):
             if i in (1, 3, 7):
                 x = self.pool(x)
         return x
-
-
-class InvertedResidual(Module):
-    """1x1 to `factor` times as many channels, depthwise 3x3, 1x1 back, with a shortcut where it fits."""
-
-    def __init__(
-        self, inputs: int, outputs: int, stride: int, factor: int, *, rng: np.random.Generator
-    ) -> None:
-        hidden = inputs * factor
-        self.expand = ConvNorm(inputs, hidden, 1, slope=None, rng=rng) if factor > 1 else None
-        self.depthwise = ConvNorm(hidden, hidden, 3, stride, groups=hidden, slope=None, rng=rng)
-        self.project = ConvNorm(hidden, outputs, 1, slope=None, rng=rng)
-        self.adds = stride == 1 and inputs == outputs
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, H, W, inputs) to (B, H / stride, W / stride, outputs)."""
-        y = F.relu6(self.expand(x)) if self.expand else x
-        y = self.project(F.relu6(self.depthwise(y)))
-        return x + y if self.adds else y
 
 
 class MobileNetV2(Module):

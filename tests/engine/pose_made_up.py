@@ -1,10 +1,13 @@
 """Poses without pictures, and a network of two convolutions that has the maps of a pose network."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from visionkit import nn
+from visionkit.data.dataset import DetectionDataset, Record
+from visionkit.data.problems import Problems
+from visionkit.errors import DataError
 from visionkit.vision.skeleton import Skeleton
 
 #: Five points whose names say left and right, and four limbs.
@@ -54,3 +57,44 @@ class TwoConvs(nn.Module):
     def forward(self, x):
         features = self.act(self.first(x))
         return tuple(head(features) for head in self.heads)
+
+
+class PoseSet(DetectionDataset):
+    """Made-up people in pictures where every point is a bright spot: something that can be learned.
+
+    `damaged` names files that cannot be read.
+    """
+
+    def __init__(self, count, rng, sizes=((64, 96),), names=("person",), most=2, side=24.0):
+        self.damaged, records = set(), []
+        for i in range(count):
+            size = sizes[i % len(sizes)]
+            poses = [person(rng, size, side=side) for _ in range(int(rng.integers(1, most + 1)))]
+            objects = [(box, int(rng.integers(len(names))), False) for _, box in poses]
+            points = np.array([p for p, _ in poses], np.float32)
+            records.append(replace(Record.of(10 + i, f"{i}.png", None, size, objects), keypoints=points))
+        super().__init__(names, range(3, 3 + len(names)), records, Problems("made up"))
+
+    def _picture(self, record):
+        if record.file in self.damaged:
+            raise DataError("damaged", file=record.file)
+        image = np.full((*record.size, 3), 90, np.uint8)
+        for pose in record.keypoints:
+            for k, (x, y, v) in enumerate(pose):
+                if v:
+                    spot = image[max(int(y) - 2, 0) : int(y) + 3, max(int(x) - 2, 0) : int(x) + 3]
+                    spot[...] = (255, 0, 40 * k) if k % 2 else (0, 255, 40 * k)
+        return image
+
+    def to_coco(self):
+        document = super().to_coco()
+        for category in document["categories"]:
+            category |= {
+                "keypoints": list(PUPPET.keypoints),
+                "skeleton": [list(limb) for limb in PUPPET.limbs],
+            }
+        rows = [pose for record in self.records for pose in record.keypoints]
+        for row, pose in zip(document["annotations"], rows, strict=True):
+            row["keypoints"] = [int(n) if k % 3 == 2 else float(n) for k, n in enumerate(pose.ravel())]
+            row["num_keypoints"] = int((pose[:, 2] > 0).sum())
+        return document

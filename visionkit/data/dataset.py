@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import DataError, FileError, VisionKitError
 from ..io.image import read_header, read_image, turn_for
+from ..vision.skeleton import Skeleton
 from .problems import Problems, Severity
 from .sample import Sample
 
@@ -63,7 +64,10 @@ class DetectionDataset(ABC):  # noqa: B024  complete for sets of files; in-memor
     category_ids  the original id of each class, for export
     records       one `Record` a picture
     problems      everything the reader found, see `Problems`
+    skeleton      of the key-points in the records; None in sets of boxes
     """
+
+    skeleton: Skeleton | None = None
 
     def __init__(
         self,
@@ -158,15 +162,31 @@ class DetectionDataset(ABC):  # noqa: B024  complete for sets of files; in-memor
         if not any(len(record.boxes) and not record.crowd.all() for record in self.records):
             raise DataError("no boxes: there is nothing to learn", file=self.problems.file)
 
+    def require_points(self) -> None:
+        """Refuse a set that cannot train anything about poses.
+
+        Raises:
+            DataError: no point of a single object is labelled.
+        """
+        for record in self.records:
+            if record.keypoints is not None and (record.keypoints[~record.crowd, :, 2] > 0).any():
+                return
+        raise DataError("no labelled keypoint: there is nothing to learn", file=self.problems.file)
+
     def to_coco(self) -> dict[str, Any]:
-        """The ground truth as a COCO document: original ids, boxes as annotated (not clipped)."""
-        categories = [{"id": i, "name": n} for i, n in zip(self.category_ids, self.names, strict=True)]
+        """The ground truth as a COCO document: original ids, boxes and points as annotated (not clipped)."""
+        points = {} if self.skeleton is None else self.skeleton.to_coco()
+        categories = [
+            points | {"id": i, "name": n} for i, n in zip(self.category_ids, self.names, strict=True)
+        ]
         images: list[dict[str, Any]] = []
         annotations: list[dict[str, Any]] = []
         for record in self.records:
             height, width = record.size
             images.append({"id": record.image_id, "file_name": record.file, "width": width, "height": height})
-            for box, class_id, crowd in zip(record.boxes, record.class_id, record.crowd, strict=True):
+            for k, (box, class_id, crowd) in enumerate(
+                zip(record.boxes, record.class_id, record.crowd, strict=True)
+            ):
                 left, top, right, bottom = (float(v) for v in box)
                 annotations.append(
                     {
@@ -177,14 +197,22 @@ class DetectionDataset(ABC):  # noqa: B024  complete for sets of files; in-memor
                         "area": (right - left) * (bottom - top),
                         "iscrowd": int(crowd),
                     }
+                    | ({} if record.keypoints is None else _coco_points(record.keypoints[k]))
                 )
         return {"images": images, "annotations": annotations, "categories": categories}
 
     def hash(self) -> str:
-        """SHA-256 of names, ids, file names, sizes and boxes; not of the pictures."""
+        """SHA-256 of names, ids, file names, sizes, boxes and points; not of the pictures."""
         digest = hashlib.sha256(repr((self.names, self.category_ids)).encode())
         for record in self.records:
             digest.update(repr((record.image_id, record.file, record.size)).encode())
-            for array in (record.boxes, record.class_id, record.crowd):
-                digest.update(array.tobytes())
+            for array in (record.boxes, record.class_id, record.crowd, record.keypoints):
+                if array is not None:
+                    digest.update(array.tobytes())
         return digest.hexdigest()
+
+
+def _coco_points(keypoints: NDArray[np.float32]) -> dict[str, Any]:
+    """COCO's entries for (K, 3) points: x, y as numbers, v as an integer."""
+    flat = [number for x, y, v in keypoints.tolist() for number in (x, y, int(v))]
+    return {"keypoints": flat, "num_keypoints": int((keypoints[:, 2] > 0).sum())}

@@ -3,15 +3,19 @@
 A person without a labelled point keeps its box, with v = 0 everywhere: a region that a loss leaves out.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..vision.affine import Matrix, move_boxes, similarity, warp_affine
+from ..vision.affine import Matrix, crop_matrix, move_boxes, similarity, warp_affine
 from ..vision.skeleton import Skeleton
 from .sample import Sample
 from .transforms import Colour, Range, Size, fit
+
+_LOWER = re.compile("^(?!.*front).*(hip|knee|ankle|heel|toe|foot|feet|leg|back|tail)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,78 @@ class PoseAugment:
             mirror=rng.random() < self.flip,
         )
         return self.colour(warped(sample, matrix, size, self.skeleton), rng)
+
+
+@dataclass(frozen=True, slots=True)
+class PersonAugment:
+    """The training recipe for networks of one person: the crop of `crop_matrix`, varied, then colour.
+
+    Attributes:
+        skeleton: says which points swap in a mirror, and by their names which are the lower body.
+        padding: of the crops; the predictor's.
+        scale: range of factors.
+        rotation: degrees, at most so many to either side.
+        shift: of the centre, at most so many parts of the input to either side: detectors miss by as much.
+        flip: probability of mirroring left and right.
+        half_body: probability of showing only the upper or the lower body of those who are labelled well.
+        colour: applied last.
+    """
+
+    skeleton: Skeleton
+    padding: float = 1.25
+    scale: Range = (0.7, 1.3)
+    rotation: float = 40.0
+    shift: float = 0.05
+    flip: float = 0.5
+    half_body: float = 0.3
+    colour: Colour = field(default_factory=Colour)
+
+    @classmethod
+    def still(cls, skeleton: Skeleton, padding: float = 1.25) -> "PersonAugment":
+        """Every person as the predictor crops it, without any chance."""
+        return cls(skeleton, padding, (1.0, 1.0), 0.0, 0.0, 0.0, 0.0, Colour(p=0))
+
+    def wants(self, progress: float, rng: np.random.Generator) -> int:
+        """How many more pictures a sample needs: none."""
+        return 0
+
+    def __call__(self, samples: Sequence[Sample], size: Size, rng: np.random.Generator) -> Sample:
+        """One crop of `size` (height, width) from one item of `PersonCrops`."""
+        (sample,) = samples
+        half, lower = rng.random(2)
+        box = sample.boxes[0]
+        if half < self.half_body and sample.keypoints is not None:
+            box = half_body(sample.keypoints[0], self.skeleton, lower < 0.5, box)
+        crop = crop_matrix(box, size, self.padding)
+        room = np.array(size[::-1])
+        matrix = similarity(
+            (box[:2] + box[2:]) / 2,
+            room / 2 + rng.uniform(-self.shift, self.shift, 2) * room,
+            crop[0, 0] * rng.uniform(*self.scale),
+            degrees=rng.uniform(-self.rotation, self.rotation),
+            mirror=rng.random() < self.flip,
+        )
+        return self.colour(warped(sample, matrix, size, self.skeleton), rng)
+
+
+def half_body(
+    keypoints: NDArray[np.float32], skeleton: Skeleton, lower: bool, box: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """The box (4,) around one half of a body, of an animal its front or back, a fifth larger than its points.
+
+    Args:
+        keypoints: (K, 3) of one person.
+        skeleton: their names; hips and what hangs on them are the lower half.
+        lower: which half.
+        box: the whole body's, returned where fewer than half of the points or 3 of the half are labelled.
+    """
+    labelled = keypoints[:, 2] > 0
+    chosen = labelled & (np.array([bool(_LOWER.search(name)) for name in skeleton.keypoints]) == lower)
+    if chosen.sum() < 3 or chosen.sum() == labelled.sum() or 2 * labelled.sum() < len(skeleton):
+        return box
+    points = keypoints[chosen, :2]
+    low, high = points.min(axis=0), points.max(axis=0)
+    return np.concatenate([low - 0.1 * (high - low), high + 0.1 * (high - low)])
 
 
 def warped(sample: Sample, matrix: Matrix, size: Size, skeleton: Skeleton) -> Sample:

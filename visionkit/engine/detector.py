@@ -1,47 +1,25 @@
 """Training a detector: description, data and settings make a `Trainer`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..data.dataset import DetectionDataset
-from ..data.loader import Loader
 from ..data.transforms import Augment
 from ..errors import DataError
 from ..nn import Module
 from ..vision.anchors import balanced, kmeans_anchors
 from ..vision.letterbox import Letterbox
+from .data_trainer import USUAL, DataSettings, data_trainer
 from .info import Anchors, DetectorInfo
 from .oracle import gate
 from .progress import Progress, Silent
 from .settings import Settings
 from .trainer import Trainer
-from .validation import DetectionValidation, ValidationAndTraining
-
-
-@dataclass(frozen=True, slots=True)
-class DataSettings:
-    """How training pictures come about.
-
-    Attributes:
-        batch: pictures a step.
-        seed: of order and augmentation.
-        augment: the recipe.
-        sizes: input sizes to change between, for multi-scale training; empty trains at the detector's.
-        workers: threads that prepare batches; any number gives the same bits.
-        skip_bad: leave out pictures that cannot be read, of the validation too, instead of stopping; they
-            are noted among the problems of their data set.
-    """
-
-    batch: int = 16
-    seed: int = 0
-    augment: Augment = Augment()  # noqa: RUF009  immutable
-    sizes: tuple[tuple[int, int], ...] = ()
-    workers: int = 1
-    skip_bad: bool = False
+from .validation import DetectionValidation
 
 
 def detector_trainer(
@@ -51,7 +29,7 @@ def detector_trainer(
     validation: DetectionDataset,
     folder: Path | str,
     settings: Settings,
-    data: DataSettings = DataSettings(),
+    data: DataSettings = USUAL,
     *,
     progress: Progress | None = None,
     config: Mapping[str, Mapping[str, Any]] | None = None,
@@ -84,58 +62,11 @@ def detector_trainer(
     progress = progress or Silent()
     for warning in gate(train, info) if check else ():
         progress.message(f"warning: {warning}")
-    loader = Loader(
-        train,
-        data.batch,
-        info.input_size,
-        augment=data.augment,
-        epochs=settings.epochs,
-        seed=data.seed,
-        sizes=data.sizes,
-        workers=data.workers,
-        skip_bad=data.skip_bad,
-    )
-    identity = {
-        "detector": {k: v for k, v in info.to_metadata({}).items() if k not in ("licence", "training")},
-        "data": {"train": train.hash(), "validation": validation.hash(), "images": len(train)},
-        "batches": {
-            "batch": data.batch,
-            "seed": data.seed,
-            "sizes": [list(size) for size in data.sizes],
-            "augment": repr(data.augment),
-            "skip_bad": data.skip_bad,
-        },
-        "train_ap": train_ap,
-    }
     scoring = DetectionValidation(validation, info, skip_bad=data.skip_bad)
-    both = ValidationAndTraining(scoring, train, skip_bad=data.skip_bad) if train_ap else None
-
-    def scores(network: Module) -> dict[str, float | None]:
-        found = (both or scoring)(network)
-        train.note_unreadable(loader.failed | (both.training.failed if both else {}))
-        validation.note_unreadable(scoring.failed)
-        for part, dataset in (("train", train), ("val", validation)):
-            if len(dataset.problems):
-                dataset.problems.report(Path(folder) / f"problems-{part}.json")
-        return found
-
-    def metadata(summary: dict[str, Any]) -> dict[str, str]:
-        return info.to_metadata({k: v for k, v in summary.items() if k != "detector"})
-
-    return Trainer(
-        network,
-        info.criterion(),
-        loader,
-        folder,
-        settings,
-        validation=scores,
-        mean=info.mean,
-        scale=info.scale,
-        metadata=metadata,
-        identity=identity,
-        config=config,
-        progress=progress,
-    )
+    return data_trainer(
+        "detector", network, info, train, scoring, folder, settings,
+        replace(data, augment=data.augment or Augment()), progress=progress, config=config, train_ap=train_ap,
+    )  # fmt: skip
 
 
 def fitted_anchors(

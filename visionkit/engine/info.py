@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from ..errors import WeightsError
 from ..vision.losses import YoloLoss
@@ -26,6 +26,28 @@ LOSS_WEIGHTS = {
 }
 
 Anchors = tuple[tuple[tuple[float, float], ...], ...]
+
+
+class Description(Protocol):
+    """What a weight file says of its network, as far as a training asks: `DetectorInfo` or `PoseInfo`."""
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """(height, width) of the network's input."""
+
+    @property
+    def mean(self) -> float:
+        """The network sees (pixel - mean) * scale."""
+
+    @property
+    def scale(self) -> float:
+        """See `mean`."""
+
+    def criterion(self) -> Any:
+        """The loss it is trained with."""
+
+    def to_metadata(self, training: Mapping[str, Any] | None = None) -> dict[str, str]:
+        """Texts by name for a safetensors file."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,16 +1,17 @@
 """Training a pose network: description, data and settings make a `Trainer`."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..data.dataset import DetectionDataset
-from ..data.loader import Loader
+from ..data.pose_transforms import PoseAugment
 from ..nn import Module
-from .detector import DataSettings
+from .data_trainer import USUAL, DataSettings, data_trainer
 from .pose_info import PoseInfo
 from .pose_validation import PoseValidation
-from .progress import Progress, Silent
+from .progress import Progress
 from .settings import Settings
 from .trainer import Trainer
 
@@ -22,62 +23,28 @@ def pose_trainer(
     validation: DetectionDataset,
     folder: Path | str,
     settings: Settings,
-    data: DataSettings,
+    data: DataSettings = USUAL,
     *,
     progress: Progress | None = None,
     config: Mapping[str, Mapping[str, Any]] | None = None,
+    train_ap: bool = True,
 ) -> Trainer:
     """A trainer for a pose network; call `fit`.
 
     Args:
         network: its weights are the starting point.
-        info: its description; its points are those of the data.
+        info: its description; its points must be those of the data.
         train, validation: the data, with keypoints.
         folder: the run folder.
         settings: the course of the training.
         data: how training pictures come about.
         progress: who is told how it goes.
         config: further sections of config.toml.
+        train_ap: score a part of the training data too, as `train/AP` and `train/AP50`.
     """
-    progress = progress or Silent()
-    loader = Loader(
-        train,
-        data.batch,
-        info.input_size,
-        augment=data.augment,
-        epochs=settings.epochs,
-        seed=data.seed,
-        sizes=data.sizes,
-        workers=data.workers,
-        skip_bad=data.skip_bad,
-    )
-    identity = {
-        "pose": {k: v for k, v in info.to_metadata({}).items() if k not in ("licence", "training")},
-        "data": {"train": train.hash(), "validation": validation.hash(), "images": len(train)},
-        "batches": {
-            "batch": data.batch,
-            "seed": data.seed,
-            "sizes": [list(size) for size in data.sizes],
-            "augment": repr(data.augment),
-            "skip_bad": data.skip_bad,
-        },
-    }
     scoring = PoseValidation(validation, info, skip_bad=data.skip_bad)
-
-    def metadata(summary: dict[str, Any]) -> dict[str, str]:
-        return info.to_metadata({k: v for k, v in summary.items() if k != "pose"})
-
-    return Trainer(
-        network,
-        info.criterion(),
-        loader,
-        folder,
-        settings,
-        validation=scoring,
-        mean=info.mean,
-        scale=info.scale,
-        metadata=metadata,
-        identity=identity,
-        config=config,
-        progress=progress,
-    )
+    augment = data.augment or PoseAugment(info.skeleton)
+    return data_trainer(
+        "pose", network, info, train, scoring, folder, settings, replace(data, augment=augment),
+        progress=progress, config=config, train_ap=train_ap,
+    )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The loss of pose networks: every stage's maps against the targets, crowds and unlabelled people left out."""
+"""The loss of pose networks: every stage's maps against the targets, crowds left out."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,11 +20,11 @@ class PoseCriterion:
     """The sum over stages of the squared error of heat maps and fields (POS-08, MPP-12).
 
     For each map: sum over channels, mean over the cells that count, of
-    (1 + focus * shape) * (map - target)^2. The mean makes the loss independent of batch, size and mask; the sum
-    keeps it from fading where a skeleton has many points. Nearly all cells of a heat map are 0, and so is the
-    map of a network that has learned nothing but that: `focus` makes the cells of joints and limbs count more.
-    The shape is the Gaussian itself on heat maps (of the background: 1 minus it) and the squared length of the
-    vector on fields.
+    (1 + focus * shape) * (map - target)^2. The mean makes the loss independent of batch, size and mask; the
+    sum keeps it from fading where a skeleton has many points. Nearly all cells of a heat map are 0, and so is
+    the map of a network that has learned nothing but that: `focus` makes the cells of joints and limbs count
+    more. The shape is the Gaussian itself on heat maps (of the background: 1 minus it) and the squared length
+    of the vector on fields.
 
     Where it counts: everywhere but in crowds and people without a labelled point, and there too where
     something is to be said of a labelled person, who may stand in a crowd.

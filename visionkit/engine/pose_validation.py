@@ -1,45 +1,38 @@
-"""Scoring a pose network on a data set: letterbox, plan, decode, map back, OKS by pycocotools."""
+"""Scoring a pose network on a data set: letterbox, decode, map back, OKS by pycocotools."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..data.dataset import DetectionDataset
-from ..errors import DataError, UsageError, VisionKitError
-from ..graph import compile as compile_network
-from ..nn import Module
+from ..errors import DataError, UsageError
 from ..vision.fields import FieldCodec
 from ..vision.letterbox import Letterbox
-from ..vision.poses import Poses
+from ..vision.protocols import Maps
 from .keypoints import evaluate_keypoints
 from .pose_info import PoseInfo
 from .scores import Scores
-from .validation import inference_mode
+from .validation import DataValidation
 
 
-class PoseValidation:
+class PoseValidation(DataValidation):
     """Scores a network of many people; as a trainer's `validation` it gives COCO's ten numbers by name.
 
-    A pose network does not tell categories apart, so those that share the points are scored as one.
+    A pose network does not tell categories apart, so those that have the points are scored as one.
 
     Args:
-        dataset: pictures and ground truth with keypoints; its points must be the network's.
+        dataset: has the network's points.
         info: the network's description.
-        batch: pictures at a time.
-        threshold: least height of a peak.
+        batch, skip_bad, cache: see `DataValidation`.
+        threshold: least height of a peak. OKS rewards long lists, hence a low one.
         max_people: at most so many a picture; COCO's rules count 20.
-        min_keypoints: poses with fewer points are dropped. Low as the threshold is: OKS rewards long lists.
-        skip_bad: leave out pictures that cannot be read, of the ground truth too, instead of stopping; they
-            are counted in the notes and listed in `failed`.
-
-    Attributes:
-        failed: by file, why a picture was left out.
+        min_keypoints: poses with fewer points are dropped.
 
     Raises:
-        DataError: there is no picture, or the data has other points than the network.
+        DataError: there is no picture, or there are no points.
+        UsageError: a network for one person.
     """
 
     def __init__(
@@ -52,91 +45,44 @@ class PoseValidation:
         max_people: int = 20,
         min_keypoints: int = 2,
         skip_bad: bool = False,
+        cache: bool = True,
     ) -> None:
+        super().__init__(dataset, info, batch=batch, skip_bad=skip_bad, cache=cache)
         codec = info.codec()
         if not isinstance(codec, FieldCodec):
             raise UsageError("a network for one person is scored on crops", value=info.architecture)
-        self.dataset, self.info, self.codec = dataset, info, codec
+        self.info, self.codec = info, codec
         self.threshold, self.max_people, self.min_keypoints = threshold, max_people, min_keypoints
-        self.count = len(dataset)
-        self.batch, self.skip_bad = min(batch, self.count), skip_bad
-        self.failed: dict[str, VisionKitError] = {}
-        if not self.count:
-            raise DataError("no picture is left to score", file=dataset.problems.file)
         self.ground_truth = as_one_category(dataset.to_coco())
 
-    def __call__(self, network: Module) -> dict[str, float | None]:
-        """The ten numbers by name."""
-        return self.scores(network).values
+    def on(self, dataset: DetectionDataset, *, skip_bad: bool) -> "PoseValidation":
+        """The same network on other data."""
+        return PoseValidation(dataset, self.info, batch=self.batch, skip_bad=skip_bad)
 
-    def scores(self, network: Module, progress: Callable[[int, int], object] | None = None) -> Scores:
-        """Run the network over the pictures and score what it finds.
+    def read(self, index: int) -> tuple[NDArray[np.uint8], Letterbox]:
+        """The letterboxed picture."""
+        image = self.dataset[index].image
+        letterbox = Letterbox(image.shape[:2], self.info.input_size)
+        return letterbox.apply(image), letterbox
 
-        Args:
-            network: in any mode; it is compiled for inference with its present weights.
-            progress: told (pictures done, pictures in all) after each batch.
-        """
-        return self.score(self.detect(network, progress))
-
-    def score(self, entries: Sequence[Mapping[str, Any]]) -> Scores:
-        """Score what `detect` found, over the pictures that could be read."""
-        ids = [record.image_id for record in self.dataset.records if record.file not in self.failed]
-        scores = evaluate_keypoints(
-            self.ground_truth, entries, sigmas=self.info.skeleton.sigmas, image_ids=ids
-        )
-        if self.failed:
-            note = f"pictures left out because they cannot be read: {len(self.failed)}"
-            scores = replace(scores, notes=(*scores.notes, note))
-        return scores
-
-    def detect(
-        self, network: Module, progress: Callable[[int, int], object] | None = None
-    ) -> list[dict[str, Any]]:
-        """The poses in COCO's results format, with the data's original ids; see `scores`."""
-        info, size = self.info, self.info.input_size
-        with inference_mode(network):
-            plan = compile_network(network, (self.batch, *size, 3), mean=info.mean, scale=info.scale)
-        pictures = np.zeros((self.batch, *size, 3), np.uint8)
-        entries: list[dict[str, Any]] = []
-        for start in range(0, self.count, self.batch):
-            indices = range(start, min(start + self.batch, self.count))
-            placed: list[tuple[int, Letterbox]] = []
-            for index in indices:
-                image = self._picture(index)
-                if image is not None:
-                    letterbox = Letterbox(image.shape[:2], size)
-                    letterbox.apply(image, pictures[len(placed)])
-                    placed.append((index, letterbox))
-            found = self.codec.decode(
-                plan.forward(pictures), 0.0, self.max_people,
-                threshold=self.threshold, min_keypoints=self.min_keypoints,
-            )  # fmt: skip
-            for (index, letterbox), poses in zip(placed, found, strict=False):
-                entries += self._entries(index, letterbox, poses)
-            if progress:
-                progress(start + len(indices), self.count)
-        return entries
-
-    def _picture(self, index: int) -> NDArray[np.uint8] | None:
-        """The picture; None where it cannot be read."""
-        file = self.dataset.records[index].file
-        if file in self.failed:
-            return None
-        try:
-            return self.dataset[index].image
-        except VisionKitError as error:
-            if not self.skip_bad:
-                raise
-            self.failed[file] = error
-            return None
-
-    def _entries(self, index: int, letterbox: Letterbox, found: Poses) -> list[dict[str, Any]]:
-        (vertical, horizontal), (top, left) = letterbox.scale, letterbox.pad
-        there = found.moved(
-            (1 / horizontal, 1 / vertical), (-left / horizontal, -top / vertical), letterbox.image_size
+    def found(self, maps: Maps, placed: Sequence[tuple[int, Letterbox]]) -> list[dict[str, Any]]:
+        """Poses in pixels of their pictures."""
+        found = self.codec.decode(
+            maps, 0.0, self.max_people, threshold=self.threshold, min_keypoints=self.min_keypoints
         )
         category = self.ground_truth["categories"][0]["id"]
-        return there.to_coco(self.dataset.image_ids[index], category)
+        entries = []
+        for (index, letterbox), poses in zip(placed, found, strict=False):
+            (vertical, horizontal), (top, left) = letterbox.scale, letterbox.pad
+            scale, shift = (1 / horizontal, 1 / vertical), (-left / horizontal, -top / vertical)
+            there = poses.moved(scale, shift, letterbox.image_size)
+            entries += there.to_coco(self.dataset.image_ids[index], category)
+        return entries
+
+    def evaluate(self, entries: Sequence[Mapping[str, Any]], image_ids: Sequence[int]) -> Scores:
+        """COCO's scores of keypoints, with the tolerances of the network's skeleton."""
+        sigmas = self.info.skeleton.sigmas
+        return evaluate_keypoints(self.ground_truth, entries, sigmas=sigmas, image_ids=image_ids)
 
 
 def as_one_category(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Scoring a network on a data set: letterbox, plan, decode, map back, pycocotools."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,9 +15,9 @@ from ..graph import Ranges
 from ..graph import compile as compile_network
 from ..nn import Module
 from ..vision.letterbox import Letterbox
-from ..vision.results import Detections
+from ..vision.protocols import Maps
 from .evaluator import evaluate, match_classes
-from .info import DetectorInfo
+from .info import Description, DetectorInfo
 from .scores import Scores
 
 _CACHE_BYTES = 1_000_000_000
@@ -36,20 +37,140 @@ def inference_mode(network: Module) -> Iterator[None]:
             module.training = mode
 
 
-class DetectionValidation:
-    """Scores a detector; as a trainer's `validation` it gives the twelve numbers by name.
+class DataValidation(ABC):
+    """Scores a network on a data set; as a trainer's `validation` it gives numbers by name.
+
+    A kind says how an input comes about (`read`), what is found in maps (`found`) and how that is scored
+    (`evaluate`).
 
     Args:
-        dataset: pictures and ground truth; its classes are matched with the detector's by name.
-        info: the detector's description.
+        dataset: pictures and ground truth.
+        info: the network's description.
         batch: pictures at a time.
-        confidence, iou, max_detections: of the decoding. COCO's rules reward long lists, hence .005 and 100.
         skip_bad: leave out pictures that cannot be read, of the ground truth too, instead of stopping; they
             are counted in the notes and listed in `failed`.
-        cache: keep the letterboxed pictures in memory if they fit (1 GB).
+        cache: keep the network's inputs in memory if they fit (1 GB).
 
     Attributes:
         failed: by file, why a picture was left out.
+
+    Raises:
+        DataError: there is no picture.
+    """
+
+    def __init__(
+        self, dataset: DetectionDataset, info: Description, *, batch: int, skip_bad: bool, cache: bool
+    ) -> None:
+        self.dataset, self.count = dataset, len(dataset)
+        self._info = info
+        self.batch = min(batch, self.count)
+        self.skip_bad = skip_bad
+        self.failed: dict[str, VisionKitError] = {}
+        if not self.count:
+            raise DataError("no picture is left to score", file=dataset.problems.file)
+        room = self.count * int(np.prod(info.input_size)) * 3
+        self._cached: dict[int, tuple[NDArray[np.uint8], Any]] | None = (
+            {} if cache and room <= _CACHE_BYTES else None
+        )
+
+    @abstractmethod
+    def on(self, dataset: DetectionDataset, *, skip_bad: bool) -> "DataValidation":
+        """The same for other data."""
+
+    @abstractmethod
+    def read(self, index: int) -> tuple[NDArray[np.uint8], Any]:
+        """Input `index`, (H, W, 3) uint8, and where in its picture that lies."""
+
+    @abstractmethod
+    def found(self, maps: Maps, placed: Sequence[tuple[int, Any]]) -> list[dict[str, Any]]:
+        """COCO results in maps whose first inputs are `placed`: number and place of each."""
+
+    @abstractmethod
+    def evaluate(self, entries: Sequence[Mapping[str, Any]], image_ids: Sequence[int]) -> Scores:
+        """The scores of results on these images."""
+
+    def __call__(self, network: Module) -> dict[str, float | None]:
+        """The numbers by name."""
+        return self.scores(network).values
+
+    def scores(self, network: Module, progress: Callable[[int, int], object] | None = None) -> Scores:
+        """Run the network over the pictures and score what it finds.
+
+        Args:
+            network: in any mode; it is compiled for inference with its present weights.
+            progress: told (pictures done, pictures in all) after each batch.
+        """
+        return self.score(self.detect(network, progress))
+
+    def score(self, entries: Sequence[Mapping[str, Any]]) -> Scores:
+        """Score what `detect` found, over the pictures that could be read."""
+        ids = [record.image_id for record in self.dataset.records if record.file not in self.failed]
+        scores = self.evaluate(entries, ids)
+        if self.failed:
+            scores = scores.noting([f"pictures left out because they cannot be read: {len(self.failed)}"])
+        return scores
+
+    def detect(
+        self,
+        network: Module,
+        progress: Callable[[int, int], object] | None = None,
+        *,
+        precision: str = "float32",
+        ranges: Ranges | None = None,
+    ) -> list[dict[str, Any]]:
+        """What the network finds, in COCO's results format, with the data's original ids.
+
+        Args:
+            network, progress: see `scores`.
+            precision, ranges: see `visionkit.graph.compile`.
+        """
+        info, size = self._info, self._info.input_size
+        with inference_mode(network):
+            plan = compile_network(
+                network, (self.batch, *size, 3), mean=info.mean, scale=info.scale, precision=precision,
+                ranges=ranges,
+            )  # fmt: skip
+        inputs = np.zeros((self.batch, *size, 3), np.uint8)
+        entries: list[dict[str, Any]] = []
+        for start in range(0, self.count, self.batch):
+            indices = range(start, min(start + self.batch, self.count))
+            placed: list[tuple[int, Any]] = []
+            for index in indices:
+                if entry := self._input(index):
+                    inputs[len(placed)], place = entry
+                    placed.append((index, place))
+            entries += self.found(plan.forward(inputs), placed)
+            if progress:
+                progress(start + len(indices), self.count)
+        return entries
+
+    def _input(self, index: int) -> tuple[NDArray[np.uint8], Any] | None:
+        """What `read` gives; None where the picture cannot be read."""
+        if self._cached is not None and index in self._cached:
+            return self._cached[index]
+        file = self.dataset.records[index].file
+        if file in self.failed:
+            return None
+        try:
+            entry = self.read(index)
+        except VisionKitError as error:
+            if not self.skip_bad:
+                raise
+            self.failed[file] = error
+            return None
+        if self._cached is not None:
+            self._cached[index] = entry
+        return entry
+
+
+class DetectionValidation(DataValidation):
+    """Scores a detector; as a trainer's `validation` it gives the twelve numbers by name.
+
+    Args:
+        dataset: its classes are matched with the detector's by name.
+        info: the detector's description.
+        batch, skip_bad, cache: see `DataValidation`.
+        confidence, iou, max_detections: of the decoding. COCO's rules reward long lists, hence .005 and 100.
 
     Raises:
         DataError: no class of the data is among the detector's, or there is no picture.
@@ -67,14 +188,9 @@ class DetectionValidation:
         skip_bad: bool = False,
         cache: bool = True,
     ) -> None:
-        self.dataset, self.info, self.codec = dataset, info, info.codec()
+        super().__init__(dataset, info, batch=batch, skip_bad=skip_bad, cache=cache)
+        self.info, self.codec = info, info.codec()
         self.confidence, self.iou, self.max_detections = confidence, iou, max_detections
-        self.count = len(dataset)
-        self.batch = min(batch, self.count)
-        self.skip_bad = skip_bad
-        self.failed: dict[str, VisionKitError] = {}
-        if not self.count:
-            raise DataError("no picture is left to score", file=dataset.problems.file)
         self.ground_truth = dataset.to_coco()
         self.category_ids = match_classes(info.names, self.ground_truth["categories"])
         if all(number is None for number in self.category_ids):
@@ -83,103 +199,39 @@ class DetectionValidation:
                 value=list(dataset.names),
                 remedy=f"the detector knows {', '.join(info.names)}",
             )
-        room = self.count * int(np.prod(info.input_size)) * 3
-        self._cached: dict[int, tuple[NDArray[np.uint8], Letterbox]] | None = (
-            {} if cache and room <= _CACHE_BYTES else None
-        )
 
-    def __call__(self, network: Module) -> dict[str, float | None]:
-        """The twelve numbers by name."""
-        return self.scores(network).values
+    def on(self, dataset: DetectionDataset, *, skip_bad: bool) -> "DetectionValidation":
+        """The same detector on other data."""
+        return DetectionValidation(dataset, self.info, batch=self.batch, skip_bad=skip_bad)
 
-    def scores(self, network: Module, progress: Callable[[int, int], object] | None = None) -> Scores:
-        """Run the network over the pictures and score what it finds.
+    def read(self, index: int) -> tuple[NDArray[np.uint8], Letterbox]:
+        """The letterboxed picture."""
+        image = self.dataset[index].image
+        letterbox = Letterbox(image.shape[:2], self.info.input_size)
+        return letterbox.apply(image), letterbox
 
-        Args:
-            network: in any mode; it is compiled for inference with its present weights.
-            progress: told (pictures done, pictures in all) after each batch.
-        """
-        return self.score(self.detect(network, progress))
+    def found(self, maps: Maps, placed: Sequence[tuple[int, Letterbox]]) -> list[dict[str, Any]]:
+        """Boxes in pixels of their pictures, classes that the data lacks left out."""
+        found = self.codec.decode(maps, self.confidence, self.iou, self.max_detections, all_classes=True)
+        known = np.array([number is not None for number in self.category_ids])
+        ids = [-1 if number is None else number for number in self.category_ids]
+        entries = []
+        for (index, letterbox), one in zip(placed, found, strict=False):
+            kept = one[known[one.class_id]]
+            there = replace(kept, xyxy=letterbox.undo(kept.xyxy))
+            entries += there.to_coco(self.dataset.image_ids[index], ids)
+        return entries
 
-    def score(self, entries: Sequence[Mapping[str, Any]]) -> Scores:
-        """Score what `detect` found, over the pictures that could be read."""
-        ids = [record.image_id for record in self.dataset.records if record.file not in self.failed]
-        scores = evaluate(self.ground_truth, entries, image_ids=ids)
-        if self.failed:
-            note = f"pictures left out because they cannot be read: {len(self.failed)}"
-            scores = replace(scores, notes=(*scores.notes, note))
+    def evaluate(self, entries: Sequence[Mapping[str, Any]], image_ids: Sequence[int]) -> Scores:
+        """COCO's scores of boxes."""
+        scores = evaluate(self.ground_truth, entries, image_ids=image_ids)
         unknown = [
             name for name, number in zip(self.info.names, self.category_ids, strict=True) if number is None
         ]
         if unknown:
             note = f"classes of the detector that the data lacks, left out: {', '.join(unknown)}"
-            scores = replace(scores, notes=(*scores.notes, note))
+            scores = scores.noting([note])
         return scores
-
-    def detect(
-        self,
-        network: Module,
-        progress: Callable[[int, int], object] | None = None,
-        *,
-        precision: str = "float32",
-        ranges: Ranges | None = None,
-    ) -> list[dict[str, Any]]:
-        """The detections in COCO's results format, with the data's original ids.
-
-        Args:
-            network, progress: see `scores`.
-            precision, ranges: see `visionkit.graph.compile`.
-        """
-        info, size = self.info, self.info.input_size
-        with inference_mode(network):
-            plan = compile_network(
-                network, (self.batch, *size, 3), mean=info.mean, scale=info.scale, precision=precision,
-                ranges=ranges,
-            )  # fmt: skip
-        pictures = np.zeros((self.batch, *size, 3), np.uint8)
-        entries: list[dict[str, Any]] = []
-        for start in range(0, self.count, self.batch):
-            indices = range(start, min(start + self.batch, self.count))
-            placed: list[tuple[int, Letterbox]] = []
-            for index in indices:
-                if entry := self._picture(index):
-                    pictures[len(placed)], letterbox = entry
-                    placed.append((index, letterbox))
-            found = self.codec.decode(
-                plan.forward(pictures), self.confidence, self.iou, self.max_detections, all_classes=True
-            )
-            for (index, letterbox), one in zip(placed, found, strict=False):
-                entries += self._entries(index, letterbox, one)
-            if progress:
-                progress(start + len(indices), self.count)
-        return entries
-
-    def _picture(self, index: int) -> tuple[NDArray[np.uint8], Letterbox] | None:
-        """The letterboxed picture; None where it cannot be read."""
-        if self._cached is not None and index in self._cached:
-            return self._cached[index]
-        file = self.dataset.records[index].file
-        if file in self.failed:
-            return None
-        try:
-            image = self.dataset[index].image
-        except VisionKitError as error:
-            if not self.skip_bad:
-                raise
-            self.failed[file] = error
-            return None
-        letterbox = Letterbox(image.shape[:2], self.info.input_size)
-        entry = letterbox.apply(image), letterbox
-        if self._cached is not None:
-            self._cached[index] = entry
-        return entry
-
-    def _entries(self, index: int, letterbox: Letterbox, found: Detections) -> list[dict[str, Any]]:
-        """COCO results of one picture, classes that the data lacks left out."""
-        known = np.array([number is not None for number in self.category_ids])
-        found = found[known[found.class_id]]
-        ids = [-1 if number is None else number for number in self.category_ids]
-        return replace(found, xyxy=letterbox.undo(found.xyxy)).to_coco(self.dataset.image_ids[index], ids)
 
 
 class ValidationAndTraining:
@@ -195,14 +247,14 @@ class ValidationAndTraining:
     """
 
     def __init__(
-        self, validation: DetectionValidation, train: DetectionDataset, *, skip_bad: bool = False
+        self, validation: DataValidation, train: DetectionDataset, *, skip_bad: bool = False
     ) -> None:
         self.validation = validation
         count = min(len(train), len(validation.dataset), _MOST_TRAINING)
         part = train.part(index * len(train) // count for index in range(count))
-        self.training = DetectionValidation(part, validation.info, batch=validation.batch, skip_bad=skip_bad)
+        self.training = validation.on(part, skip_bad=skip_bad)
 
     def __call__(self, network: Module) -> dict[str, float | None]:
-        """The twelve numbers of the validation by name, and `train/AP` and `train/AP50`."""
+        """The numbers of the validation by name, and `train/AP` and `train/AP50`."""
         scores, seen = self.validation(network), self.training(network)
         return scores | {f"train/{name}": seen[name] for name in ("AP", "AP50")}
