@@ -2,16 +2,20 @@
 
 import colorsys
 import os
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ShapeError
+from ..vision.affine import Matrix, move_points
 from ..vision.heatmaps import Map
 from ..vision.letterbox import resize_bilinear
 from ..vision.skeleton import Skeleton
 from .draw import Drawing
 from .image import as_image, read_image
+
+_MOST_CELLS = 512
 
 #: Colours of directions 0..359 degrees, clockwise from the right: red, yellow downwards, and so on round.
 _WHEEL = np.array([colorsys.hsv_to_rgb(angle / 360, 1, 1) for angle in range(360)], np.float32) * 255
@@ -58,6 +62,43 @@ def draw_fields(image: object, fields: Map, skeleton: Skeleton) -> Drawing:
     x, y = (np.take_along_axis(vectors[..., axis], longest, axis=2)[..., 0] for axis in (0, 1))
     angle = np.degrees(np.arctan2(y, x)).round().astype(int) % 360
     return _laid_over(image, _WHEEL[angle], np.take_along_axis(length, longest, axis=2)[..., 0])
+
+
+def over_picture(
+    maps: Sequence[tuple[Map, Matrix]], stride: int, image_size: tuple[int, int], channels: int
+) -> NDArray[np.float32]:
+    """Maps of a picture's letterboxed whole, or of crops, as one that covers the picture, to be drawn.
+
+    Args:
+        maps: (h, w, C) of an input of the network, and (2, 3) the affine map from points of the picture to
+            those of that input.
+        stride: input pixels a cell.
+        image_size: (height, width) of the picture.
+        channels: C.
+
+    Returns:
+        (y, x, C) in cells about as large as the finest of the maps, but at most 512 a side; the highest value
+        where maps lie upon each other, 0 where there is none.
+    """
+    fine = max((float(np.linalg.norm(matrix[:, 0])) for _, matrix in maps), default=0.0) / stride
+    sides = [int(np.clip(np.ceil(side * fine), 1, _MOST_CELLS)) for side in image_size]
+    centres = [(np.arange(cells) + 0.5) * side / cells for cells, side in zip(sides, image_size, strict=True)]
+    y, x = np.meshgrid(*centres, indexing="ij")
+    out = np.zeros((*sides, channels), np.float32)
+    for one, matrix in maps:
+        place = move_points(matrix, np.stack([x, y], axis=-1)) / stride - 0.5
+        corner = np.floor(place).astype(int)
+        part = place - corner
+        bordered = np.pad(_finite(one), ((1, 1), (1, 1), (0, 0)))
+        value = np.zeros_like(out)
+        for down in (0, 1):
+            for across in (0, 1):
+                column = np.clip(corner[..., 0] + across + 1, 0, bordered.shape[1] - 1)
+                row = np.clip(corner[..., 1] + down + 1, 0, bordered.shape[0] - 1)
+                weight = np.abs(1 - across - part[..., 0]) * np.abs(1 - down - part[..., 1])
+                value += weight[..., None].astype(np.float32) * bordered[row, column]
+        out = np.where(np.abs(value) > np.abs(out), value, out)
+    return out
 
 
 def _finite(maps: Map) -> NDArray[np.float32]:
