@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import ShapeError, UsageError
+from ..errors import UsageError
 from ..kernels import warp as kernels
 from ..shapes import expect
 from .boxes import Floats, as_boxes
-from .letterbox import PADDING, Picture, Size, resize_bilinear
+from .letterbox import PADDING, Picture, Size, resize_bilinear, target_of
 
 Matrix = NDArray[np.float64]
 
@@ -99,10 +99,7 @@ def warp_affine(source: Picture, matrix: Matrix, target: Picture | Size) -> Pict
         ShapeError: not such pictures.
         UsageError: a map without an inverse.
     """
-    if source.ndim != 3 or source.dtype != np.uint8 or not source.size:
-        raise ShapeError(f"warp takes uint8 pictures with pixels, got {source.shape} {source.dtype}")
-    if isinstance(target, tuple):
-        target = np.empty((*target, source.shape[2]), np.uint8)
+    target = target_of(source, target)
     inverse = invert(matrix)
     height, width = source.shape[:2]
     smaller = [

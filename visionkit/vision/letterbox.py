@@ -28,13 +28,7 @@ def resize_bilinear(source: Picture, target: Picture | Size) -> Picture:
     Returns:
         The target array.
     """
-    expect(source, "H W C", name="picture")
-    if source.dtype != np.uint8 or not source.size:
-        raise ShapeError(f"resize takes uint8 pictures with pixels, got {source.shape} {source.dtype}")
-    if isinstance(target, tuple):
-        target = np.empty((*target, source.shape[2]), np.uint8)
-    if target.ndim != 3 or target.shape[2] != source.shape[2] or target.dtype != np.uint8 or not target.size:
-        raise ShapeError(f"cannot resize {source.shape} into {target.shape} {target.dtype}")
+    target = target_of(source, target)
     if target.shape == source.shape:
         target[...] = source
         return target
@@ -42,6 +36,22 @@ def resize_bilinear(source: Picture, target: Picture | Size) -> Picture:
     columns, column_weights = _taps(source.shape[1], target.shape[1])
     line = np.empty(source.shape[1] * source.shape[2], np.float32)
     kernels.resize(np.ascontiguousarray(source), rows, row_weights, columns, column_weights, line, target)
+    return target
+
+
+def target_of(source: Picture, target: Picture | Size) -> Picture:
+    """Where a resampled picture goes: the given array, or a new one of that (height, width).
+
+    Raises:
+        ShapeError: the source is no (H, W, C) uint8 picture with pixels, or the target does not go with it.
+    """
+    expect(source, "H W C", name="picture")
+    if source.dtype != np.uint8 or not source.size:
+        raise ShapeError(f"expected a uint8 picture with pixels, got {source.shape} {source.dtype}")
+    if isinstance(target, tuple):
+        target = np.empty((*target, source.shape[2]), np.uint8)
+    if target.ndim != 3 or target.shape[2] != source.shape[2] or target.dtype != np.uint8 or not target.size:
+        raise ShapeError(f"cannot resample {source.shape} into {target.shape} {target.dtype}")
     return target
 
 
