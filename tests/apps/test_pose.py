@@ -1,4 +1,4 @@
-"""`visionkit pose`: skeletons in pictures and videos, OpenPose's files and flags, and everything that goes wrong."""
+"""`visionkit pose`: skeletons in pictures and videos, OpenPose's files and flags, and what goes wrong."""
 
 import json
 import re
@@ -249,14 +249,15 @@ def test_openpose_flags_do_the_same(visionkit, pictures, tmp_path):
     ours = visionkit("pose", pictures / "a.png", "--weights", "many", "--net-resolution", "128x256",
                      "--max-people", 1, "--keypoint-confidence", 0.2, "--json")  # fmt: skip
     theirs = visionkit("pose", pictures / "a.png", "--weights", "many", "--net_resolution", "256x128",
-                       "--number_people_max", 1, "--render_threshold", 0.2, "--display", 0, "--json")  # fmt: skip
+                       "--number_people_max", 1, "--render_threshold", 0.2, "--display", 0,
+                       "--json")  # fmt: skip
     assert ours.code == theirs.code == 0
     assert ours.out == theirs.out
     assert len(json.loads(ours.out)["xy"]) == 1
     (pictures / "b.jpg").unlink()
     ours = visionkit("pose", pictures, "--weights", "many", "--json")
-    theirs = visionkit("pose", "--image_dir", pictures, "--weights", "many", "--number_people_max", -1, "--json",
-                       "--write_json", tmp_path / "json", "--write_images", tmp_path / "drawn")  # fmt: skip
+    theirs = visionkit("pose", "--image_dir", pictures, "--weights", "many", "--number_people_max", -1,
+                       "--json", "--write_json", tmp_path / "json", "--write_images", tmp_path / "drawn")  # fmt: skip
     assert ours.out == theirs.out
     assert len(list((tmp_path / "json").iterdir())) == 2
     assert len(list((tmp_path / "drawn").glob("*.jpg"))) == 2

@@ -1,7 +1,7 @@
 """Pictures of sticks, and a network that sees them by their colours alone: nothing in it is learned.
 
-A stick has three points on a line from left to right: red is more than the grey of the padding at the nose and
-less at the hip, green is more at the neck, blue is more along the whole of it.
+A stick has three points on a line from left to right: red is more than the grey of the padding at the nose
+and less at the hip, green is more at the neck, blue is more along the whole of it.
 """
 
 from dataclasses import replace
