@@ -23,6 +23,8 @@ def flags(parser: Parser) -> None:
     for flag in ("--image_dir", "--video", "--camera", "--ip_camera"):
         alias(flag, "openpose_source", text, "SOURCE")
     parser.set_defaults(openpose_source=None)
+    alias("--prototxt_path", "prototxt", text, "F")
+    alias("--caffemodel_path", "weights", text, "F")
     alias("--net_resolution", "size", openpose_resolution, "WxH", "width first; multiples of 16 go up to 32")
     alias("--number_people_max", "max_people", _or(whole(1, 10_000), 10_000), "N", "-1: all")
     alias("--render_threshold", "keypoint_confidence", number(0, 1, open_low=True), "F")

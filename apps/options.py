@@ -132,6 +132,9 @@ def _pose(parser: Parser) -> None:
     _sources(parser, "skeletons")
     _weights(parser)
     parser.add_argument(
+        "--prototxt", type=text, metavar="F", help="of OpenPose's networks: --weights is a .caffemodel"
+    )
+    parser.add_argument(
         "--detector", type=text, metavar="W|none",
         help="finds the people for weights that see one; none: the picture shows one (yolo-nano-person)",
     )  # fmt: skip

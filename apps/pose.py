@@ -61,10 +61,16 @@ def open_pose(args: argparse.Namespace) -> "PosePredictor | TopDown":
     from visionkit.engine.pose_predictor import PosePredictor
     from visionkit.engine.predictor import Predictor
     from visionkit.engine.top_down import TopDown
+    from visionkit.models.openpose import load_openpose
     from visionkit.models.zoo import open_weights
 
     weights = args.weights or POSE
-    network, info = open_weights(weights)
+    if bool(args.prototxt) != weights.lower().endswith(".caffemodel"):
+        raise UsageError("--prototxt F and --weights F.caffemodel go together", value=weights)
+    if args.prototxt:
+        network, info = load_openpose(args.prototxt, weights)
+    else:
+        network, info = open_weights(weights)
     if isinstance(info, DetectorInfo):
         remedy = "use visionkit detect, or name them as --detector beside weights for one person"
         raise UsageError("these are the weights of a detector", value=weights, remedy=remedy)

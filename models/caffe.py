@@ -72,6 +72,11 @@ class CaffeNetwork(Module):
         self.outputs = tuple(outputs) or tuple(builder.unread)
         self.eval()
 
+    @property
+    def joined(self) -> tuple[str, ...]:
+        """Names of the blobs that the last layer reads, such as those that a Concat joins into one."""
+        return self._steps[-1].bottoms
+
     def parts(self) -> Iterator[tuple[str, Tensor | Module]]:
         """The modules under their layers' names."""
         yield from self.layers.items()

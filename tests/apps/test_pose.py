@@ -13,6 +13,7 @@ from PIL import Image
 
 from tests.apps.test_detect import state
 from tests.engine.sticks import STICK, Boxes, Seeing, info, paint, stick
+from tests.models import openpose_net
 from visionkit.engine import predictor
 from visionkit.io.image import read_image
 from visionkit.models import zoo
@@ -256,11 +257,35 @@ def test_openpose_flags_do_the_same(visionkit, pictures, tmp_path):
     assert len(json.loads(ours.out)["xy"]) == 1
     (pictures / "b.jpg").unlink()
     ours = visionkit("pose", pictures, "--weights", "many", "--json")
-    theirs = visionkit("pose", "--image_dir", pictures, "--weights", "many", "--number_people_max", -1,
-                       "--json", "--write_json", tmp_path / "json", "--write_images", tmp_path / "drawn")  # fmt: skip
+    theirs = visionkit(
+        "pose", "--image_dir", pictures, "--weights", "many", "--number_people_max", -1, "--json",
+        "--write_json", tmp_path / "json", "--write_images", tmp_path / "drawn",
+    )  # fmt: skip
     assert ours.out == theirs.out
     assert len(list((tmp_path / "json").iterdir())) == 2
     assert len(list((tmp_path / "drawn").glob("*.jpg"))) == 2
+
+
+def test_a_network_of_openpose_itself(visionkit, tmp_path):
+    description, weights, picture = tmp_path / "n.prototxt", tmp_path / "n.caffemodel", tmp_path / "a.png"
+    description.write_text(openpose_net.DESCRIPTION)
+    weights.write_bytes(openpose_net.weights())
+    sticks = [stick(60, 80, 200), stick(150, 300, 300)]
+    Image.fromarray(paint((400, 500), sticks, 12)).save(picture)
+    ours = visionkit("pose", picture, "--prototxt", description, "--weights", weights, "--json")
+    theirs = visionkit(
+        "pose", picture, "--prototxt_path", description, "--caffemodel_path", weights, "--json"
+    )
+    assert ours.code == 0
+    assert ours.out == theirs.out
+    assert json.loads(ours.out)["skeleton"] == "mpi-15"
+    assert near(np.array(json.loads(ours.out)["xy"])[:, [0, 1, 14]], sticks, 1.5)
+    for flags in (
+        ("--weights", weights),
+        ("--prototxt", picture, "--weights", weights),
+        ("--prototxt", weights),
+    ):
+        assert visionkit("pose", picture, *flags).code in (2, 4)
 
 
 def test_resolutions(visionkit, pictures, monkeypatch):
