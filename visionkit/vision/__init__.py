@@ -27,6 +27,7 @@ from .skeleton import Skeleton
 from .skeletons import SKELETONS, skeleton_from_coco
 from .tracking import Tracker
 from .yolo import LevelTargets, Targets, YoloCodec
+from .zones import Event, Line, Watch, Zone, events_to_csv
 
 __all__ = [
     "ASSIGNMENTS",
@@ -39,10 +40,12 @@ __all__ = [
     "Criterion",
     "Detection",
     "Detections",
+    "Event",
     "FieldCodec",
     "HeatmapCodec",
     "Letterbox",
     "LevelTargets",
+    "Line",
     "Neighbours",
     "Pose",
     "PoseTargets",
@@ -50,8 +53,10 @@ __all__ = [
     "Skeleton",
     "Targets",
     "Tracker",
+    "Watch",
     "YoloCodec",
     "YoloLoss",
+    "Zone",
     "area",
     "average_flipped",
     "average_flipped_fields",
@@ -61,6 +66,7 @@ __all__ = [
     "ciou",
     "clip_boxes",
     "cxcywh_to_xyxy",
+    "events_to_csv",
     "iou_matrix",
     "kmeans_anchors",
     "mean_best_iou",
