@@ -161,3 +161,23 @@ def test_what_makes_no_sense_is_refused(rng):
         crop_matrix([0, 0, 4, 4], (4, 4), 0)
     with pytest.raises(ShapeError, match="box"):
         crop_matrix([0, 0, 4], (4, 4))
+
+
+@pytest.mark.parametrize("scale", [0.9, 0.6, 0.3, 0.11])
+@pytest.mark.parametrize("place", [(700, 500), (30, 560), (1190, 20), (2500, 300)])
+@pytest.mark.parametrize("degrees", [0, 35])
+def test_a_crop_of_a_large_picture_is_what_the_picture_shows_there(scale, place, degrees):
+    """Only what is shown is made smaller; a slow wave comes out as it went in, and grey around it."""
+    y, x = np.mgrid[:600, :1200] + 0.5
+    source = np.uint8(np.round(127 + 100 * np.sin(x / 90) * np.cos(y / 70)))[..., None]
+    matrix = similarity(place, (48, 32), scale, degrees=degrees)
+    found = warp_affine(source, matrix, (64, 96))[..., 0].astype(float)
+    rows, columns = np.mgrid[:64, :96] + 0.5
+    at_x, at_y = np.moveaxis(move_points(invert(matrix), np.stack([columns, rows], axis=-1)), -1, 0)
+    margin = 1.5 / scale
+    inside = (at_x > margin) & (at_x < 1200 - margin) & (at_y > margin) & (at_y < 600 - margin)
+    outside = (at_x < -margin) | (at_x > 1200 + margin) | (at_y < -margin) | (at_y > 600 + margin)
+    wave = 127 + 100 * np.sin(at_x / 90) * np.cos(at_y / 70)
+    assert np.abs(found - wave)[inside].max(initial=0) < 3
+    assert (found[outside] == 114).all()
+    assert (inside | outside).mean() > 0.5

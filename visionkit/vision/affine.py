@@ -101,13 +101,24 @@ def warp_affine(source: Picture, matrix: Matrix, target: Picture | Size) -> Pict
     """
     target = target_of(source, target)
     inverse = invert(matrix)
-    height, width = source.shape[:2]
-    smaller = [
-        max(1, round(side * scale)) if scale * _SHRINKS < 1 else side
-        for side, scale in zip((width, height), np.linalg.norm(matrix[:, :2], axis=0), strict=True)
-    ]
-    if smaller != [width, height]:
-        source = resize_bilinear(source, (smaller[1], smaller[0]))
-        inverse *= np.array([[smaller[0] / width], [smaller[1] / height]])
+    scales = np.linalg.norm(matrix[:, :2], axis=0)
+    if (scales * _SHRINKS < 1).any():
+        source, inverse = _smaller(source, inverse, scales, (target.shape[0], target.shape[1]))
     kernels.warp(np.ascontiguousarray(source), inverse, np.float32(PADDING), target)
     return target
+
+
+def _smaller(source: Picture, inverse: Matrix, scales: NDArray[Any], size: Size) -> tuple[Picture, Matrix]:
+    """The part of a picture that a target of `size` shows, made smaller, and the map from the target to it."""
+    height, width = source.shape[:2]
+    corners = move_points(inverse, [[0.0, 0], [size[1], 0], [0, size[0]], [size[1], size[0]]])
+    reach = 3 / scales  # two taps, and half of the filter
+    low = np.clip(np.floor(corners.min(axis=0) - reach), 0, [width - 1, height - 1]).astype(int)
+    high = np.clip(np.ceil(corners.max(axis=0) + reach), low + 1, [width, height]).astype(int)
+    sides = [
+        max(1, round(side * scale)) if scale * _SHRINKS < 1 else side
+        for side, scale in zip((high - low).tolist(), scales.tolist(), strict=True)
+    ]
+    shifted = inverse - np.column_stack([np.zeros((2, 2)), low])
+    part = resize_bilinear(source[low[1] : high[1], low[0] : high[0]], (sides[1], sides[0]))
+    return part, shifted * (np.array(sides) / (high - low))[:, None]
