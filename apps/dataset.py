@@ -21,6 +21,7 @@ def open_dataset(
     strict: bool = False,
     skip_bad: bool = False,
     pictures: bool = True,
+    keypoints: bool = False,
 ) -> "DetectionDataset":
     """The data set that three flags name, two of which exclude the third.
 
@@ -29,6 +30,7 @@ def open_dataset(
         folder: or a folder in VOC, YOLO or COCO layout, of which `split` is taken.
         flags: the three flags' names, for messages.
         pictures: whether pictures are needed; without, `images` may be left out.
+        keypoints: whether the objects' points are wanted, too.
 
     Raises:
         UsageError: none of the flags, or flags that exclude each other.
@@ -40,23 +42,26 @@ def open_dataset(
     if folder:
         from visionkit.datasets.folder import open_folder
 
-        return open_folder(folder, split, strict=strict, skip_bad=skip_bad)
+        return open_folder(folder, split, strict=strict, skip_bad=skip_bad, keypoints=keypoints)
     if not json:
         raise UsageError(f"no data: give {flags[0]} and {flags[1]}, or {flags[2]}")
     if pictures and not images:
         raise UsageError(f"{flags[0]} needs {flags[1]}, the folder of its pictures")
     from visionkit.datasets.coco import CocoDataset
+    from visionkit.datasets.coco_keypoints import CocoKeypoints
 
-    return CocoDataset(json, images, strict=strict, skip_bad=skip_bad)
+    return (CocoKeypoints if keypoints else CocoDataset)(json, images, strict=strict, skip_bad=skip_bad)
 
 
-def from_data_flags(args: argparse.Namespace, *, pictures: bool = True) -> "DetectionDataset":
+def from_data_flags(
+    args: argparse.Namespace, *, pictures: bool = True, keypoints: bool = False
+) -> "DetectionDataset":
     """The data set of `--json-annotations` and `--images`, or of `--data` and `--split`."""
     flags = ("--json-annotations", "--images", "--data")
     strict = bool(getattr(args, "strict", False))
     return open_dataset(
         args.json_annotations, args.images, args.data, flags,
-        split=args.split, strict=strict, skip_bad=args.skip_bad, pictures=pictures,
+        split=args.split, strict=strict, skip_bad=args.skip_bad, pictures=pictures, keypoints=keypoints,
     )  # fmt: skip
 
 

@@ -1,7 +1,8 @@
-"""`visionkit train`: train a detector on the user's data, or go on with a run that was stopped."""
+"""`visionkit train`: train a detector or a pose network on the user's data, or go on with a run."""
 
 import argparse
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,9 @@ from .terminal import say
 if TYPE_CHECKING:
     from visionkit.data.dataset import DetectionDataset
     from visionkit.engine.info import DetectorInfo
+    from visionkit.engine.pose_info import PoseInfo
+    from visionkit.engine.settings import Settings
+    from visionkit.engine.trainer import Trainer
     from visionkit.nn import Module
 
 _PATHS = ("train_json", "train_images", "val_json", "val_images", "train", "val")
@@ -31,53 +35,38 @@ def run(args: argparse.Namespace) -> int:
     elif not args.out:
         raise UsageError("where to? give --out, the folder of the run")
     folder = Path(args.resume or args.out).absolute()
+    from visionkit.models.zoo import task
+
+    poses = task(args.model, args.weights) == "pose"
+    if args.model and args.weights:
+        raise UsageError("--model and --weights exclude each other: weights know their network")
     sets = [
         open_dataset(
             getattr(args, f"{part}_json"), getattr(args, f"{part}_images"), getattr(args, part),
             (f"--{part}-json", f"--{part}-images", f"--{part}"), split=part, skip_bad=args.skip_bad,
+            keypoints=poses,
         ) for part in ("train", "val")
     ]  # fmt: skip
     for dataset in sets:
         mention_problems(dataset)
-    sets[0].require_boxes()
-    summary = _fit(args, sets[0], sets[1], folder)
+    summary = _fit(args, sets[0], sets[1], folder, poses)
     best = "" if summary.best is None else f"best AP {summary.best:.4f} in epoch {summary.best_epoch}"
-    print(best or "no score: the validation data has no boxes")
+    print(best or f"no score: the validation data has no {'labelled points' if poses else 'boxes'}")
     print(folder)
     return 0
 
 
 def _fit(
-    args: argparse.Namespace, train: "DetectionDataset", validation: "DetectionDataset", folder: Path
+    args: argparse.Namespace,
+    train: "DetectionDataset",
+    validation: "DetectionDataset",
+    folder: Path,
+    poses: bool,
 ) -> Any:
-    from visionkit.data.transforms import CELLS, Augment
-    from visionkit.engine.data_trainer import DataSettings
-    from visionkit.engine.detector import detector_trainer
     from visionkit.engine.progress import Console
-    from visionkit.engine.settings import Settings
 
     progress = Console()
-    seed = args.seed or 0
-    network, info = _network(args, train, seed, progress)
-    options = {"lr": args.lr, "freeze": (args.freeze,) if args.freeze else None}
-    given = {name: value for name, value in options.items() if value is not None}
-    trainer = detector_trainer(
-        network,
-        info,
-        train,
-        validation,
-        folder,
-        Settings(epochs=args.epochs or _EPOCHS, **given),
-        DataSettings(
-            batch=args.batch or min(_BATCH, len(train)),
-            seed=seed,
-            augment=CELLS if args.augment == "cells" else Augment(),
-            skip_bad=args.skip_bad,
-        ),
-        progress=progress,
-        config={"arguments": _arguments(args)},
-        train_ap=not args.no_train_ap,
-    )
+    trainer, info = (_poses if poses else _boxes)(args, train, validation, folder, progress)
     progress.message(f"{info.architecture} at {info.input_size[0]}x{info.input_size[1]}, {len(train)} images")
     given_images = [len(dataset) + _left_out(dataset) for dataset in (train, validation)]
     done = trainer.fit(resume=bool(args.resume), override=args.override, strict=args.strict_resume)
@@ -87,17 +76,89 @@ def _fit(
     return done
 
 
+def _boxes(
+    args: argparse.Namespace,
+    train: "DetectionDataset",
+    validation: "DetectionDataset",
+    folder: Path,
+    progress: Any,
+) -> "tuple[Trainer, DetectorInfo]":
+    """The trainer of a detector."""
+    from visionkit.data.transforms import CELLS
+    from visionkit.engine.detector import detector_trainer
+
+    train.require_boxes()
+    network, info = _detector(args, train, progress)
+    trainer = detector_trainer(
+        network, info, train, validation, folder, _settings(args),
+        _data(args, train, augment=CELLS if args.augment == "cells" else None),
+        progress=progress, config={"arguments": _arguments(args)}, train_ap=not args.no_train_ap,
+    )  # fmt: skip
+    return trainer, info
+
+
+def _poses(
+    args: argparse.Namespace,
+    train: "DetectionDataset",
+    validation: "DetectionDataset",
+    folder: Path,
+    progress: Any,
+) -> "tuple[Trainer, PoseInfo]":
+    """The trainer of a pose network."""
+    from visionkit.engine.pose import pose_trainer
+    from visionkit.models.zoo import fine_tuned_pose, pose_card
+
+    for name in ("assignment", "augment"):
+        if getattr(args, name) not in (None, "default"):
+            raise UsageError(f"--{name} is about detectors; a pose network has none", value=args.model)
+    train.require_points()
+    card = pose_card(args.model) if args.model else None
+    if card:
+        info = card.info(train.skeleton, train.names, train.category_ids)
+        network = card.network(info.channels, args.seed or 0)
+    else:
+        network, info, transfer = fine_tuned_pose(
+            args.weights, train.skeleton, train.names, train.category_ids, args.seed or 0
+        )
+        progress.message(transfer.explain())
+        card = pose_card(info.architecture)
+    info = replace(info, input_size=args.size or info.input_size)
+    trainer = pose_trainer(
+        network, info, train, validation, folder, _settings(args, card.lr), _data(args, train),
+        progress=progress, config={"arguments": _arguments(args)}, train_ap=not args.no_train_ap,
+    )  # fmt: skip
+    return trainer, info
+
+
+def _settings(args: argparse.Namespace, lr: float | None = None) -> "Settings":
+    """The course of the training; `lr` where the user gave none."""
+    from visionkit.engine.settings import Settings
+
+    options = {"lr": args.lr or lr, "freeze": (args.freeze,) if args.freeze else None}
+    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    return Settings(epochs=args.epochs or _EPOCHS, **given)
+
+
+def _data(args: argparse.Namespace, train: "DetectionDataset", augment: Any = None) -> Any:
+    """How training pictures come about."""
+    from visionkit.engine.data_trainer import DataSettings
+
+    batch = args.batch or min(_BATCH, len(train))
+    return DataSettings(batch, args.seed or 0, augment, skip_bad=args.skip_bad)
+
+
 def _left_out(dataset: "DetectionDataset") -> int:
     """How many pictures `--skip-bad` cost: dropped by the reader, or found damaged when they were decoded."""
     return sum(p.kind.startswith("picture") and p.severity == "dropped" for p in dataset.problems)
 
 
-def _network(
-    args: argparse.Namespace, train: "DetectionDataset", seed: int, progress: Any
+def _detector(
+    args: argparse.Namespace, train: "DetectionDataset", progress: Any
 ) -> "tuple[Module, DetectorInfo]":
     """The network to begin with and its description, for the classes of the data."""
     from visionkit.models.zoo import card, fine_tuned
 
+    seed = args.seed or 0
     info = describe(train, args.model, args.weights, size=args.size, assignment=args.assignment)
     if not args.weights:
         return card(info.architecture).network(len(info.names), seed), info

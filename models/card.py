@@ -1,14 +1,17 @@
 """Model cards: what belongs to a network, under one name."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from visionkit.engine.info import LOSS_WEIGHTS, Anchors, DetectorInfo
+from visionkit.engine.pose_info import PoseInfo
+from visionkit.engine.pose_transfer import Ports, ports
 from visionkit.engine.transfer import head_names
 from visionkit.nn import Module
+from visionkit.vision.skeleton import Skeleton
 
 #: k-means of COCO's people at 320 x 320.
 PEOPLE: Anchors = (
@@ -68,3 +71,76 @@ class ModelCard:
     def heads(self, classes: int) -> tuple[str, ...]:
         """The tensors whose shape depends on the number of classes."""
         return head_names(self.network(classes).state_dict(), self.network(max(classes, 2) + 1).state_dict())
+
+
+class BuildPose(Protocol):
+    """Makes a network whose stages have maps of so many channels: heat maps, and fields if it has them."""
+
+    def __call__(self, points: int, fields: int, /, *, rng: np.random.Generator) -> Module:
+        """The network, freshly initialised."""
+
+
+class BuildPerson(Protocol):
+    """The same for networks of one person, which have no fields."""
+
+    def __call__(self, points: int, /, *, rng: np.random.Generator) -> Module:
+        """The network, freshly initialised."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoseCard:
+    """An architecture that finds poses and what it is trained with unless told otherwise.
+
+    Attributes:
+        name: of the architecture.
+        build: makes the network.
+        summary: a line about it.
+        people, input_size, stride, sigma, limb_width, background, mean, scale, focus: see `PoseInfo`.
+        lr: the highest learning rate that trained well.
+    """
+
+    name: str
+    build: BuildPose | BuildPerson
+    summary: str
+    people: str = "many"
+    input_size: tuple[int, int] = (320, 320)
+    stride: int = 4
+    sigma: float = 2.0
+    limb_width: float = 3.0
+    background: bool = False
+    mean: float = 114.0
+    scale: float = 1 / 64
+    focus: float = 0.0
+    lr: float = 2e-3
+
+    def info(self, skeleton: Skeleton, names: Sequence[str], category_ids: Sequence[int]) -> PoseInfo:
+        """The description of such a network for these points, of these categories."""
+        return PoseInfo(
+            architecture=self.name,
+            skeleton=skeleton,
+            names=tuple(names),
+            category_ids=tuple(category_ids),
+            input_size=self.input_size,
+            stride=self.stride,
+            people=self.people,
+            sigma=self.sigma,
+            limb_width=self.limb_width,
+            background=self.background,
+            mean=self.mean,
+            scale=self.scale,
+            focus=self.focus,
+        )
+
+    def network(self, channels: Sequence[int], seed: int = 0) -> Module:
+        """The network with its initial weights, for `PoseInfo.channels`."""
+        build: Callable[..., Module] = self.build
+        return build(*channels, rng=np.random.default_rng(seed))
+
+    def ports(self, channels: Sequence[int]) -> dict[str, Ports]:
+        """The tensors that depend on the channels of the maps."""
+        points, *fields = channels
+        base, more, wider = (
+            self.network(given).state_dict()
+            for given in (channels, (points + 1, *fields), (points, *(n + 2 for n in fields)))
+        )
+        return ports(base, more, wider)

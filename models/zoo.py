@@ -1,4 +1,4 @@
-"""The detectors that come with the project, and the way to open any of its weight files."""
+"""The networks that come with the project, and the way to open any of its weight files."""
 
 import difflib
 import os
@@ -9,17 +9,21 @@ from typing import Any
 from numpy.typing import NDArray
 
 from visionkit.engine.info import DetectorInfo
+from visionkit.engine.pose_info import PoseInfo
+from visionkit.engine.pose_transfer import transfer_poses
 from visionkit.engine.predictor import Predictor
 from visionkit.engine.transfer import Transfer, transfer
 from visionkit.errors import UnknownNameError, WeightsError
 from visionkit.graph import Ranges
 from visionkit.nn import Module
+from visionkit.vision.skeleton import Skeleton
 from visionkit.weights import safetensors
 
-from .card import ModelCard
+from .card import ModelCard, PoseCard
 from .detectors import yolo_nano, yolo_nano_dilated, yolo_small
+from .openpose_lite import openpose_lite
 
-#: Architectures by name.
+#: Detectors by name.
 CARDS = {
     card.name: card
     for card in (
@@ -35,18 +39,46 @@ CARDS = {
 }
 _WEIGHTS = Path(__file__).parent / "weights"
 
+#: Networks of poses by name.
+POSE_CARDS = {
+    card.name: card
+    for card in (PoseCard("openpose-lite", openpose_lite, "1.50 M parameters, 2.58 GFLOP at 320x320"),)
+}
+
 Tensors = dict[str, NDArray[Any]]
+Info = DetectorInfo | PoseInfo
 
 
 def card(name: str) -> ModelCard:
-    """The card of an architecture.
+    """The card of a detector's architecture.
 
     Raises:
         UnknownNameError: there is none of this name; the message lists near ones.
     """
     if name not in CARDS:
-        raise _unknown("architecture", name, CARDS)
+        raise _unknown("detector", name, CARDS)
     return CARDS[name]
+
+
+def pose_card(name: str) -> PoseCard:
+    """The card of an architecture that finds poses; errors as of `card`."""
+    if name not in POSE_CARDS:
+        raise _unknown("network of poses", name, POSE_CARDS)
+    return POSE_CARDS[name]
+
+
+def task(model: str | None, weights: str | os.PathLike[str] | None) -> str:
+    """What is found by an architecture, or by a shipped name or weight file: "detect" or "pose".
+
+    Raises:
+        UnknownNameError: no such name.
+        FileError, WeightsError: the file cannot be read.
+    """
+    if weights:
+        return "pose" if safetensors.read_metadata(find(weights)).get("task") == "pose" else "detect"
+    if model and model not in CARDS and model not in POSE_CARDS:
+        raise _unknown("architecture", model, [*CARDS, *POSE_CARDS])
+    return "pose" if model in POSE_CARDS else "detect"
 
 
 def shipped() -> dict[str, Path]:
@@ -66,14 +98,14 @@ def find(weights: str | os.PathLike[str]) -> Path:
         return path
     if str(weights) in names:
         return names[str(weights)]
-    if str(weights) in CARDS:
+    if str(weights) in CARDS or str(weights) in POSE_CARDS:
         raise UnknownNameError(
             "an architecture without weights", value=str(weights), remedy="train it, or name a weight file"
         )
     raise _unknown("weights", str(weights), names)
 
 
-def open_weights(weights: str | os.PathLike[str]) -> tuple[Module, DetectorInfo]:
+def open_weights(weights: str | os.PathLike[str]) -> tuple[Module, Info]:
     """The network and the description of a shipped name or a .safetensors file.
 
     Raises:
@@ -83,7 +115,7 @@ def open_weights(weights: str | os.PathLike[str]) -> tuple[Module, DetectorInfo]
     """
     path = find(weights)
     tensors, info = _read(path)
-    network = card(info.architecture).network(len(info.names))
+    network = _network(info)
     try:
         network.load_state_dict(tensors)
     except WeightsError as error:
@@ -100,6 +132,8 @@ def load(weights: str | os.PathLike[str], **options: Any) -> Predictor:
             those in the file `WEIGHTS.ranges.json` beside the weights are taken, if there is one.
     """
     network, info = open_weights(weights)
+    if not isinstance(info, DetectorInfo):
+        raise WeightsError("a network of poses, not a detector", file=find(weights))
     stored = find(weights).with_suffix(".ranges.json")
     if options.get("precision") == "int8" and options.get("ranges") is None and stored.is_file():
         options["ranges"] = Ranges.read(stored)
@@ -120,20 +154,57 @@ def fine_tuned(
         The network, its description (the file's, with the new classes), and what was taken over.
     """
     tensors, info = _read(find(weights))
+    if not isinstance(info, DetectorInfo):
+        raise WeightsError("a network of poses, not a detector", file=find(weights))
     kind = card(info.architecture)
     network = kind.network(len(names), seed)
     done = transfer(network, tensors, info.names, names, len(info.anchors[0]), kind.heads(len(names)))
     return network, info.with_classes(tuple(names), tuple(category_ids)), done
 
 
-def save(path: str | os.PathLike[str], network: Module, info: DetectorInfo) -> None:
-    """Write a detector as a .safetensors file that `load` opens."""
+def fine_tuned_pose(
+    weights: str | os.PathLike[str],
+    skeleton: Skeleton,
+    names: Sequence[str],
+    category_ids: Sequence[int],
+    seed: int = 0,
+) -> tuple[Module, PoseInfo, Transfer]:
+    """A network for other points that starts from a pose network's weights; points of one name keep theirs.
+
+    Args:
+        weights: a shipped name, or a .safetensors file.
+        skeleton, names, category_ids: of the new data.
+        seed: of what is new.
+
+    Returns:
+        The network, its description (the file's, with the new points), and what was taken over.
+    """
+    path = find(weights)
+    tensors, old = _read(path)
+    if not isinstance(old, PoseInfo):
+        raise WeightsError("a detector, not a network of poses", file=path)
+    info = old.with_skeleton(skeleton, tuple(names), tuple(category_ids))
+    kind = pose_card(info.architecture)
+    network = kind.network(info.channels, seed)
+    return network, info, transfer_poses(network, tensors, old, info, kind.ports(info.channels))
+
+
+def save(path: str | os.PathLike[str], network: Module, info: Info) -> None:
+    """Write a network as a .safetensors file that `load` opens."""
     safetensors.write(path, network.state_dict(), info.to_metadata())
 
 
-def _read(path: Path) -> tuple[Tensors, DetectorInfo]:
+def _read(path: Path) -> tuple[Tensors, Info]:
     tensors, metadata = safetensors.read(path)
-    return tensors, DetectorInfo.from_metadata(metadata, path)
+    kind = PoseInfo if metadata.get("task") == "pose" else DetectorInfo
+    return tensors, kind.from_metadata(metadata, path)
+
+
+def _network(info: Info, seed: int = 0) -> Module:
+    """The network of a description, freshly initialised."""
+    if isinstance(info, PoseInfo):
+        return pose_card(info.architecture).network(info.channels, seed)
+    return card(info.architecture).network(len(info.names), seed)
 
 
 def _unknown(kind: str, name: str, known: Any) -> UnknownNameError:

@@ -22,7 +22,8 @@ class Transfer:
         matched: heads whose rows were taken over class by class.
         fresh: new, with their initial values.
         unused: of the file, without a place in the network.
-        classes: names that kept their rows.
+        classes: names of classes or points that kept their rows.
+        kept: what that is called.
     """
 
     copied: tuple[str, ...]
@@ -30,13 +31,13 @@ class Transfer:
     fresh: tuple[str, ...]
     unused: tuple[str, ...]
     classes: tuple[str, ...]
+    kept: str = "box rows kept, class rows kept for"
 
     def explain(self) -> str:
         """A sentence or three for the log."""
         text = f"{len(self.copied)} tensors taken over"
         if self.matched:
-            kept = ", ".join(self.classes) or "no class"
-            text += f"; heads {', '.join(self.matched)}: box rows kept, class rows kept for {kept}"
+            text += f"; heads {', '.join(self.matched)}: {self.kept} {', '.join(self.classes) or 'none'}"
         if self.fresh:
             text += f"; new: {', '.join(self.fresh)}"
         if self.unused:
