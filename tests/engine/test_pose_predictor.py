@@ -178,6 +178,7 @@ def test_limits_of_people_points_and_confidence():
     assert len(seeing()(weak)) == 3
     assert len(seeing(confidence=0.6)(weak)) == 0
     assert len(seeing(confidence=0.6)(weak, 0.3)) == 3
+    assert len(seeing(confidence=0.6).look(weak, 0.3)[0]) == 3
     assert len(seeing(keypoint_confidence=0.7)(weak)) == 0
     assert len(seeing("one", keypoint_confidence=0.7)(weak)) == 0
     assert len(seeing("one", confidence=0.6)(weak)) == 0

@@ -132,10 +132,10 @@ class PosePredictor:
         """
         return self.decode(self.maps(image), confidence)
 
-    def look(self, image: Any) -> tuple[Poses, list[PoseMaps]]:
-        """The poses in a picture, and the maps that say so."""
+    def look(self, image: Any, confidence: float | None = None) -> tuple[Poses, list[PoseMaps]]:
+        """The poses in a picture, and the maps that say so; arguments and errors as of a call."""
         seen = self.maps(image)
-        return self.decode(seen), [seen]
+        return self.decode(seen, confidence), [seen]
 
     def maps(self, image: Any, matrix: Matrix | None = None) -> PoseMaps:
         """What the network says of a picture; `image` and errors as of a call.

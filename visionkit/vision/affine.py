@@ -109,9 +109,9 @@ def warp_affine(source: Picture, matrix: Matrix, target: Picture | Size) -> Pict
 
 
 def _smaller(source: Picture, inverse: Matrix, scales: NDArray[Any], size: Size) -> tuple[Picture, Matrix]:
-    """The part of a picture that a target of `size` shows, made smaller, and the map from the target to it."""
+    """The part of a picture that a target of `size` shows, made smaller, and the map from target to part."""
     height, width = source.shape[:2]
-    corners = move_points(inverse, [[0.0, 0], [size[1], 0], [0, size[0]], [size[1], size[0]]])
+    corners = move_points(inverse, np.array([[0, 0], [size[1], 0], [0, size[0]], [size[1], size[0]]]))
     reach = 3 / scales  # two taps, and half of the filter
     low = np.clip(np.floor(corners.min(axis=0) - reach), 0, [width - 1, height - 1]).astype(int)
     high = np.clip(np.ceil(corners.max(axis=0) + reach), low + 1, [width, height]).astype(int)
