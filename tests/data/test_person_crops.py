@@ -71,6 +71,36 @@ def test_cutouts_are_pieces_of_the_picture_with_the_points_in_place():
     assert PersonCrops(whole, SIZE, room=1.0)[0].size == (76, 58)
 
 
+def test_cutouts_do_not_keep_the_whole_picture():
+    wide = Crowd()
+    wide.records = tuple(replace(r, boxes=r.boxes * 0 + np.float32([0, 50, 160, 60])) for r in wide.records)
+    item = PersonCrops(wide, SIZE, padding=1, room=1)[0]
+    assert item.size[1] == 160
+    assert item.image.base is None
+
+
+def test_scores_are_about_the_whole_set():
+    assert PersonCrops(Crowd(), SIZE).to_coco() == Crowd().to_coco()
+
+
+@pytest.mark.parametrize("augment", [None, PersonAugment(TRIO, half_body=1.0)])
+def test_people_of_a_damaged_picture_are_ignored(augment, monkeypatch):
+    crops = PersonCrops(Crowd(), SIZE)
+    picture = crops._picture
+
+    def broken(record):
+        if record.image_id == 6:
+            raise DataError("damaged", file=record.file)
+        return picture(record)
+
+    monkeypatch.setattr(crops, "_picture", broken)
+    loader = Loader(crops, 2, SIZE, augment=augment, shuffle=False, skip_bad=True, workers=0)
+    batch = next(loader.batches(0))
+    assert list(loader.failed) == ["b"]
+    assert [ignore.tolist() for ignore in batch.ignore] == [[False], [True]]
+    assert [points.any() for points in batch.keypoints] == [True, False]
+
+
 def test_still_crops_are_those_of_the_predictor():
     whole, crops = Crowd(), PersonCrops(Crowd(), SIZE)
     for picture, item in zip((whole[0], whole[1]), crops, strict=True):

@@ -8,7 +8,7 @@ import pytest
 from visionkit.datasets.coco import CocoDataset, write_coco
 from visionkit.datasets.coco_keypoints import CocoKeypoints
 from visionkit.errors import DataError
-from visionkit.vision.skeletons import ANIMAL_20, COCO_17
+from visionkit.vision.skeletons import ANIMAL_20, COCO_17, LSP_14
 
 NAMES = ["left_ear", "right_ear", "tail"]
 
@@ -130,7 +130,9 @@ def test_sets_without_labels_cannot_train(written):
         CocoKeypoints(written(doc)).require_points()
 
 
-@pytest.mark.parametrize(("name", "skeleton"), [("coco_person", COCO_17), ("animal_pose", ANIMAL_20)])
+@pytest.mark.parametrize(
+    ("name", "skeleton"), [("coco_person", COCO_17), ("animal_pose", ANIMAL_20), ("lspet", LSP_14)]
+)
 def test_real_sets(real_data, name, skeleton):
     path = real_data / name / "val.json"
     dataset = CocoKeypoints(path)

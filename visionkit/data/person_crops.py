@@ -54,7 +54,7 @@ class PersonCrops(DetectionDataset):
         reach = np.array(self.size[::-1]) / matrix[0, 0] * self.room / 2
         left, top = (max(floor(v), 0) for v in middle - reach)
         right, bottom = (min(ceil(v), side) for v, side in zip(middle + reach, whole.size[::-1], strict=True))
-        image = np.ascontiguousarray(whole.image[top:bottom, left:right])
+        image = whole.image[top:bottom, left:right].copy()  # a view would keep the whole picture
         boxes = whole.boxes - np.array([left, top] * 2, np.float32)
         return whole.moved(image, boxes, similarity((left, top), (0, 0), 1.0))
 
