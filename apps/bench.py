@@ -10,7 +10,7 @@ import numpy as np
 from visionkit.errors import UsageError
 
 from . import kernels
-from .detector import WEIGHTS, calibrated, predictor_options
+from .detector import WEIGHTS, calibrated, load_detector, predictor_options
 from .sources import demo_picture
 
 if TYPE_CHECKING:
@@ -49,13 +49,14 @@ def _table(args: argparse.Namespace) -> int:
 def _propose(args: argparse.Namespace) -> int:
     """Try networks and sizes from much work to little until one keeps up in 95 of 100 pictures."""
     from visionkit.graph import summary
-    from visionkit.models.zoo import CARDS, shipped
+    from visionkit.models.zoo import CARDS, shipped, task
 
     def work(candidate: tuple[str, "Predictor"]) -> int:
         return summary(candidate[1].network.eval(), (1, *candidate[1].size, 3)).flops
 
     sizes = args.size or [(side, side) for side in SIDES]
-    names = [args.weights] if args.weights else [*shipped(), *CARDS]
+    detectors = [name for name in shipped() if task(None, name) == "detect"]
+    names = [args.weights] if args.weights else [*detectors, *CARDS]
     candidates = [(name, _open(args, name, size)) for name in names for size in sizes]
     threads = max(args.threads or _counts())
     report = _Report(args)
@@ -71,13 +72,13 @@ def _propose(args: argparse.Namespace) -> int:
 def _open(args: argparse.Namespace, name: str, size: Size | None) -> "Predictor":
     """The detector of a weight file or shipped name, or an untrained one of an architecture's name."""
     from visionkit.engine.predictor import Predictor
-    from visionkit.models.zoo import CARDS, load
+    from visionkit.models.zoo import CARDS
 
     options = predictor_options(args) | {"size": size}
     if name in CARDS:
         detector = Predictor(CARDS[name].network(1), CARDS[name].info(["object"]), **options)
         return calibrated(detector, args)
-    return calibrated(load(name, **options), args)
+    return calibrated(load_detector(name, **options), args)
 
 
 def _counts() -> list[int]:

@@ -3,15 +3,18 @@
 import argparse
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from visionkit.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from visionkit.data.dataset import DetectionDataset
     from visionkit.engine.info import DetectorInfo
+    from visionkit.engine.pose_predictor import PosePredictor
     from visionkit.engine.predictor import Predictor
     from visionkit.graph import Ranges
+
+    Ready = TypeVar("Ready", Predictor, PosePredictor)
 
 #: What `detect` runs and what `train` builds where nothing else is named.
 WEIGHTS, MODEL = "yolo-nano-person", "yolo-nano"
@@ -29,13 +32,30 @@ def open_detector(args: argparse.Namespace) -> "Predictor":
     """The detector of `--weights`, `--size`, `--precision` and thresholds; the shipped one by default.
 
     Raises:
+        UsageError: the weights of a network of poses.
         UnknownNameError: no such model.
         WeightsError: a weight file that cannot be used.
         FileError: it is missing.
     """
+    return calibrated(load_detector(args.weights or WEIGHTS, **predictor_options(args)), args)
+
+
+def open_predictor(args: argparse.Namespace) -> "Predictor | PosePredictor":
+    """The same of any weights; errors but the first as of `open_detector`."""
     from visionkit.models.zoo import load
 
     return calibrated(load(args.weights or WEIGHTS, **predictor_options(args)), args)
+
+
+def load_detector(weights: str, **options: Any) -> "Predictor":
+    """`visionkit.load` where only a detector will do; errors as of `open_detector`."""
+    from visionkit.engine.predictor import Predictor
+    from visionkit.models.zoo import load, task
+
+    if task(None, weights) == "pose":
+        remedy = "run visionkit pose, or name the weights of a detector"
+        raise UsageError("this is a network of poses, not a detector", value=weights, remedy=remedy)
+    return cast(Predictor, load(weights, **options))
 
 
 def predictor_options(args: argparse.Namespace) -> dict[str, Any]:
@@ -48,23 +68,23 @@ def given(args: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
     return {name: value for name in names if (value := getattr(args, name, None)) is not None}
 
 
-def calibrated(detector: "Predictor", args: argparse.Namespace) -> "Predictor":
-    """The detector with the ranges of `--calibrate`, if the user gave it."""
+def calibrated(predictor: "Ready", args: argparse.Namespace) -> "Ready":
+    """The predictor with the ranges of `--calibrate`, if the user gave it."""
     pictures = getattr(args, "calibrate", None)
     if pictures:
-        if detector.precision != "int8":
+        if predictor.precision != "int8":
             raise UsageError("--calibrate goes with --precision int8")
-        detector.ranges = ranges_of(detector, pictures)
-    return detector
+        predictor.ranges = ranges_of(predictor, pictures)
+    return predictor
 
 
-def ranges_of(detector: "Predictor", path: str) -> "Ranges":
+def ranges_of(predictor: "Predictor | PosePredictor", path: str) -> "Ranges":
     """The ranges in a .json file, or those on a folder of pictures.
 
     Raises:
         DataError, FileError: no file of ranges, or no pictures.
     """
-    from visionkit.engine.calibration import calibrate_detector
+    from visionkit.engine.calibration import calibrate_network
     from visionkit.graph import Ranges
     from visionkit.io.video import is_video
 
@@ -73,7 +93,16 @@ def ranges_of(detector: "Predictor", path: str) -> "Ranges":
     if path.lower().endswith(".json"):
         return Ranges.read(path)
     files = [name for name in expand([path]) if not is_video(name)]
-    return calibrate_detector(detector.network, detector.info, files, detector.size)
+    return calibrate_network(predictor.network, predictor.info, files, input_size(predictor))
+
+
+def input_size(predictor: "Predictor | PosePredictor") -> tuple[int, int]:
+    """Its input's (height, width), for a picture of the aspect that its description has."""
+    from visionkit.engine.predictor import Predictor
+
+    if isinstance(predictor, Predictor):
+        return predictor.size
+    return predictor.input_size(predictor.info.input_size)
 
 
 def describe(

@@ -3,13 +3,13 @@
 import argparse
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from visionkit.errors import UnknownNameError, UsageError
 from visionkit.io.draw import Drawing, draw
 from visionkit.io.image import Picture
 
-from .detector import WEIGHTS, given, use_threads
+from .detector import WEIGHTS, calibrated, given, load_detector, use_threads
 from .loop import over, sources_of
 from .results import Folder, Look, OpenPoseFolder, Sink
 
@@ -57,36 +57,30 @@ def open_pose(args: argparse.Namespace) -> "PosePredictor | TopDown":
         UnknownNameError, FileError, WeightsError: weights that cannot be had.
         UsageError: the weights of a detector, or a detector for a network that needs none.
     """
-    from visionkit.engine.info import DetectorInfo
     from visionkit.engine.pose_predictor import PosePredictor
-    from visionkit.engine.predictor import Predictor
     from visionkit.engine.top_down import TopDown
     from visionkit.models.openpose import load_openpose
-    from visionkit.models.zoo import open_weights
+    from visionkit.models.zoo import load, task
 
     weights = args.weights or POSE
     if bool(args.prototxt) != weights.lower().endswith(".caffemodel"):
         raise UsageError("--prototxt F and --weights F.caffemodel go together", value=weights)
+    names = ("winograd", "precision", "confidence", "keypoint_confidence", "max_people", "size", "flip")
+    options = given(args, names)
     if args.prototxt:
-        network, info = load_openpose(args.prototxt, weights)
+        pose = PosePredictor(*load_openpose(args.prototxt, weights), **options)
+    elif task(None, weights) == "pose":
+        pose = cast(PosePredictor, load(weights, **options))
     else:
-        network, info = open_weights(weights)
-    if isinstance(info, DetectorInfo):
         remedy = "use visionkit detect, or name them as --detector beside weights for one person"
         raise UsageError("these are the weights of a detector", value=weights, remedy=remedy)
-    names = ("winograd", "precision", "confidence", "keypoint_confidence", "max_people", "size")
-    pose = PosePredictor(network, info, flip=args.flip, **given(args, names))
-    if info.people == "many":
-        if args.detector:
-            raise UsageError(f"{weights} finds all people by itself", remedy="leave --detector out")
-        return pose
-    if args.detector == WHOLE:
-        return pose
-    boxes, description = open_weights(args.detector or WEIGHTS)
-    if not isinstance(description, DetectorInfo):
-        raise UsageError("--detector needs the weights of a detector", value=args.detector)
-    detector = Predictor(boxes, description, **given(args, ("winograd", "precision")))
-    return TopDown(detector, pose, max_people=pose.max_people)
+    calibrated(pose, args)
+    if pose.info.people == "one" and args.detector != WHOLE:
+        detector = load_detector(args.detector or WEIGHTS, **given(args, ("winograd", "precision")))
+        return TopDown(detector, pose, max_people=pose.max_people)
+    if pose.info.people == "many" and args.detector:
+        raise UsageError(f"{weights} finds all people by itself", remedy="leave --detector out")
+    return pose
 
 
 def _skeleton(name: str) -> "Skeleton":

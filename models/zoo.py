@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from visionkit.engine.info import DetectorInfo
 from visionkit.engine.pose_info import PoseInfo
+from visionkit.engine.pose_predictor import PosePredictor
 from visionkit.engine.pose_transfer import transfer_poses
 from visionkit.engine.predictor import Predictor
 from visionkit.engine.transfer import Transfer, transfer
@@ -123,20 +124,21 @@ def open_weights(weights: str | os.PathLike[str]) -> tuple[Module, Info]:
     return network, info
 
 
-def load(weights: str | os.PathLike[str], **options: Any) -> Predictor:
-    """A detector that is ready to run.
+def load(weights: str | os.PathLike[str], **options: Any) -> Predictor | PosePredictor:
+    """A detector, or a network of poses, that is ready to run.
 
     Args:
         weights: a shipped name, or a .safetensors file.
-        options: of `Predictor`: confidence, iou, max_detections, size, precision, ranges. Without ranges
-            those in the file `WEIGHTS.ranges.json` beside the weights are taken, if there is one.
+        options: of `Predictor` (confidence, iou, max_detections, size, precision, ranges) or `PosePredictor`.
+            Without ranges those in the file `WEIGHTS.ranges.json` beside the weights are taken, if there is
+            one.
     """
     network, info = open_weights(weights)
-    if not isinstance(info, DetectorInfo):
-        raise WeightsError("a network of poses, not a detector", file=find(weights))
     stored = find(weights).with_suffix(".ranges.json")
     if options.get("precision") == "int8" and options.get("ranges") is None and stored.is_file():
         options["ranges"] = Ranges.read(stored)
+    if isinstance(info, PoseInfo):
+        return PosePredictor(network, info, **options)
     return Predictor(network, info, **options)
 
 

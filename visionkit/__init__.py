@@ -2,7 +2,7 @@
 
 The short face, each name loaded when it is first used so that the import itself is instant:
 
-    load(name_or_path) -> Predictor          a detector that is ready to run
+    load(name_or_path) -> Predictor          a detector or network of poses that is ready to run
     draw(image, found) -> picture            the picture with its boxes or skeletons
     compile(network, shape) -> Plan          a network made fast for one input shape
     Tensor, no_grad, Detections, Poses       the types and the switch that most programs meet

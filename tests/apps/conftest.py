@@ -57,3 +57,18 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "untrained.safetensors"
     save(path, kind.network(3, seed=0), info)
     return path
+
+
+@pytest.fixture(scope="session")
+def pose_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A freshly initialised network of people's poses for 64 x 64 pictures."""
+    from dataclasses import replace
+
+    from visionkit.models.zoo import pose_card, save
+    from visionkit.vision.skeletons import COCO_17
+
+    kind = pose_card("openpose-lite")
+    info = replace(kind.info(COCO_17, ["person"], [1]), input_size=(64, 64))
+    path = tmp_path_factory.mktemp("weights") / "poses.safetensors"
+    save(path, kind.network(info.channels, seed=0), info)
+    return path

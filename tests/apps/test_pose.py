@@ -14,7 +14,7 @@ from PIL import Image
 from tests.apps.test_detect import state
 from tests.engine.sticks import STICK, Boxes, Seeing, info, paint, stick
 from tests.models import openpose_net
-from visionkit.engine import predictor
+from visionkit.apps import pose as verb
 from visionkit.io.image import read_image
 from visionkit.models import zoo
 from visionkit.vision.skeletons import BODY_25
@@ -26,13 +26,17 @@ SIZES = {"a": (120, 160), "c": (200, 90)}
 @pytest.fixture(autouse=True)
 def networks(monkeypatch):
     """Weights called many and one, whose networks see sticks; all others are opened as ever."""
-    real = zoo.open_weights
-
-    def open_weights(weights):
-        known = {"many": (Seeing(), info()), "one": (Seeing(False), info("one"))}
-        return known.get(str(weights)) or real(weights)
-
-    monkeypatch.setattr(zoo, "open_weights", open_weights)
+    known = {"many": (Seeing(), info()), "one": (Seeing(False), info("one"))}
+    real, real_task = zoo.open_weights, zoo.task
+    monkeypatch.setattr(zoo, "open_weights", lambda weights: known.get(str(weights)) or real(weights))
+    monkeypatch.setattr(
+        zoo,
+        "find",
+        lambda weights, find=zoo.find: Path("made-up.safetensors") if weights in known else find(weights),
+    )
+    monkeypatch.setattr(
+        zoo, "task", lambda model, weights: "pose" if weights in known else real_task(model, weights)
+    )
 
 
 @pytest.fixture
@@ -193,7 +197,7 @@ def test_one_person_behind_a_detector(visionkit, pictures, monkeypatch):
     boxes = [[308, 158, 392, 182], [8, 18, 92, 42]]
     path = pictures / "far.png"
     Image.fromarray(paint((200, 400), sticks, 4)).save(path)
-    monkeypatch.setattr(predictor, "Predictor", lambda network, info, **options: Boxes(boxes, [0.9, 0.8]))
+    monkeypatch.setattr(verb, "load_detector", lambda weights, **options: Boxes(boxes, [0.9, 0.8]))
     ran = visionkit("pose", path, "--weights", "one", "--json", "--out", pictures / "out", "--show-maps")
     assert ran.code == 0
     assert near(json.loads(ran.out)["xy"], sticks)
@@ -203,7 +207,7 @@ def test_one_person_behind_a_detector(visionkit, pictures, monkeypatch):
             assert np.abs(heat[y, x] - STICK.colours[k]).max() < 60
     ran = visionkit("pose", path, "--weights", "one", "--json", "--max-people", 1)
     assert near(json.loads(ran.out)["xy"], sticks[1:])
-    monkeypatch.setattr(predictor, "Predictor", lambda network, info, **options: Boxes([], []))
+    monkeypatch.setattr(verb, "load_detector", lambda weights, **options: Boxes([], []))
     ran = visionkit("pose", path, "--weights", "one", "--out", pictures / "none", "--show-maps")
     assert "nothing found" in ran.out
     heat = read_image(pictures / "none/far-pose-heat.jpg").astype(int)
@@ -222,7 +226,7 @@ def test_detectors_that_do_not_fit(visionkit, pictures, weights):
     for flags, word in (
         (("many", "--detector", weights), "by itself"),
         (("one", "--detector", weights), "stick"),  # it finds discs and squares
-        (("one", "--detector", "one"), "detector"),
+        (("one", "--detector", "one"), "not a detector"),
         ((weights,), "visionkit detect"),
     ):
         ran = visionkit("pose", pictures / "a.png", "--weights", *flags)
@@ -289,16 +293,14 @@ def test_a_network_of_openpose_itself(visionkit, tmp_path):
 
 
 def test_resolutions(visionkit, pictures, monkeypatch):
-    from visionkit.engine import pose_predictor
-
     asked = []
-    real = pose_predictor.PosePredictor
 
-    def watched(*args, size=None, **options):
+    def watched(weights, size=None, **options):
         asked.append(size)
-        return real(*args, size=size, **options)
+        return zoo_load(weights, size=size, **options)
 
-    monkeypatch.setattr(pose_predictor, "PosePredictor", watched)
+    zoo_load = zoo.load
+    monkeypatch.setattr(zoo, "load", watched)
     cases = [
         (("--net-resolution", "128"), 128), (("--net-resolution", "96x128"), (96, 128)),
         (("--net-resolution", "-1x128"), (-1, 128)), (("--net-resolution=128x-1",), (128, -1)),

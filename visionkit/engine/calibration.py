@@ -1,4 +1,4 @@
-"""Calibrating a detector on pictures, for int8."""
+"""Calibrating a network on pictures, for int8."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,19 +11,23 @@ from ..nn import Module
 from ..vision.letterbox import Letterbox
 from ..weights.files import StrPath
 from .info import DetectorInfo
+from .pose_info import PoseInfo
 from .validation import inference_mode
 
 #: Pictures that are looked at, spread evenly over those given.
 MOST_PICTURES = 100
 
 
-def calibrate_detector(
-    network: Module, info: DetectorInfo, files: Sequence[StrPath], size: tuple[int, int] | None = None
+def calibrate_network(
+    network: Module,
+    info: DetectorInfo | PoseInfo,
+    files: Sequence[StrPath],
+    size: tuple[int, int] | None = None,
 ) -> Ranges:
-    """The ranges of a detector's values on pictures like those that it is to see.
+    """The ranges of a network's values on pictures like those that it is to see.
 
     Args:
-        network, info: the detector.
+        network, info: a detector, or a network of poses.
         files: pictures; `MOST_PICTURES` of them are read.
         size: input size (height, width) instead of the description's.
 

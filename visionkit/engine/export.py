@@ -1,7 +1,7 @@
-"""A detector as an ONNX file, run once by onnxruntime and compared before it is written."""
+"""A network as an ONNX file, run once by onnxruntime and compared before it is written."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,17 @@ from ..graph.onnx import missing, to_onnx
 from ..nn import Module
 from ..tensor import Tensor, no_grad
 from ..vision.dense import predictions
+from ..vision.heatmaps import HeatmapCodec
 from ..weights.files import StrPath, atomic_write
 from .info import DetectorInfo
+from .pose_info import PoseInfo
 from .validation import inference_mode
 
 #: Largest difference to our own result, of the largest value or 1: both round; a wrong graph is far off.
 TOLERANCE = 1e-4
+
+#: From the network's maps to what the graph gives.
+Decode = Callable[[Sequence[Tensor]], tuple[Tensor, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,29 +46,31 @@ class Exported:
 
 def export_onnx(
     network: Module,
-    info: DetectorInfo,
+    info: DetectorInfo | PoseInfo,
     path: StrPath,
     *,
     size: tuple[int, int] | None = None,
     batch: int | None = 1,
     decoded: bool = False,
 ) -> Exported:
-    """Write a detector as an ONNX file, whole or not at all.
+    """Write a detector, or a network of poses, as an ONNX file, whole or not at all.
 
-    The input is (N, 3, H, W) float32, RGB 0 to 255, letterboxed by the caller; the normalisation is inside.
-    The metadata holds what `DetectorInfo.from_metadata` reads, and the layout of input and outputs.
+    The input is (N, 3, H, W) float32, RGB 0 to 255, letterboxed or cropped by the caller; the normalisation
+    is inside. The metadata holds what `from_metadata` of the description reads, and the layout of input and
+    outputs.
 
     Args:
-        network: a detector's network with its weights.
+        network: the network with its weights.
         info: its description.
         path: of the file, ending in .onnx.
         size: input size (height, width) instead of the description's.
         batch: pictures at a time; None for any number.
         decoded: give boxes and scores (see `visionkit.vision.dense.predictions`) instead of raw maps, which
-            are map_0, map_1, ... (N, channels, h, w), one a level.
+            are map_0, map_1, ... (N, channels, h, w), one a level. Networks of poses give the raw maps of
+            their last stage, heatmaps (N, points, h, w) and, for many people, fields (N, 2 * limbs, h, w).
 
     Raises:
-        UsageError, ShapeError: another suffix, or a size that is no multiple of the strides.
+        UsageError, ShapeError: another suffix, a size that is no multiple of the stride, poses decoded.
         WeightsError: a weight that is NaN or infinite.
         TraceError: the network cannot be exported, or onnxruntime computes something else.
         FileError: the packages onnx and onnxruntime are missing, or the file cannot be written.
@@ -71,13 +78,7 @@ def export_onnx(
     if Path(path).suffix != ".onnx":
         raise UsageError("an ONNX file ends in .onnx", value=str(path))
     info = replace(info, input_size=size or info.input_size)
-    codec = info.codec()
-    codec.map_sizes(info.input_size)
-
-    def decode(maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        return predictions(codec, maps) if decoded else tuple(maps)
-
-    outputs = _outputs(info, decoded)
+    outputs, decode = _poses(info, decoded) if isinstance(info, PoseInfo) else _boxes(info, decoded)
     shape = (batch or 2, *info.input_size, 3)
     with inference_mode(network):
         content = to_onnx(
@@ -100,15 +101,33 @@ def export_onnx(
     return Exported(Path(path).absolute(), inputs, results, difference)
 
 
-def _outputs(info: DetectorInfo, decoded: bool) -> dict[str, str]:
-    """What each output holds, by name."""
+def _boxes(info: DetectorInfo, decoded: bool) -> tuple[dict[str, str], Decode]:
+    """What each output of a detector holds, by name, and how it comes of the network's maps."""
+    codec = info.codec()
+    codec.map_sizes(info.input_size)
     if decoded:
-        return {
+        outputs = {
             "boxes": "(N, boxes, 4) xyxy in input pixels, not suppressed",
             "scores": "(N, boxes, classes) objectness times class score, 0 to 1",
         }
+        return outputs, lambda maps: predictions(codec, maps)
     what = "(N, anchors * (x, y, w, h, objectness, classes), h, w) before any activation, stride"
-    return {f"map_{i}": f"{what} {stride}" for i, stride in enumerate(info.strides)}
+    return {f"map_{i}": f"{what} {stride}" for i, stride in enumerate(info.strides)}, tuple
+
+
+def _poses(info: PoseInfo, decoded: bool) -> tuple[dict[str, str], Decode]:
+    """The same of a network of poses: the maps of its last stage."""
+    if decoded:
+        raise UsageError("poses are decoded outside of the graph", remedy="leave out --decoded")
+    codec = info.codec()
+    (codec if isinstance(codec, HeatmapCodec) else codec.heatmaps).map_size(info.input_size)
+    points = "points and background" if info.background else "points"
+    outputs = {
+        "heatmaps": f"(N, {points}, h, w) 1 at a point, stride {info.stride}",
+        "fields": f"(N, limbs * (x, y), h, w) unit vectors along limbs, stride {info.stride}",
+    }
+    count = len(info.channels)
+    return dict(list(outputs.items())[:count]), lambda maps: tuple(maps[-count:])
 
 
 def _layout(outputs: dict[str, str]) -> dict[str, str]:

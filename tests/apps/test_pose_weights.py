@@ -1,0 +1,88 @@
+"""A file with a network of poses, under every verb that takes weights."""
+
+import json
+
+import numpy as np
+import pytest
+
+import visionkit as vk
+from tests.kernels.narrow_layers import needs
+from visionkit.engine.pose_predictor import PosePredictor
+from visionkit.kernels.narrow import INT8
+from visionkit.vision.poses import Poses
+
+
+@pytest.fixture
+def picture(shapes):
+    return min((shapes / "val" / "images").iterdir())
+
+
+def test_load_gives_a_predictor_of_poses(pose_weights, picture):
+    predictor = vk.load(pose_weights, confidence=0.5, flip=True)
+    assert isinstance(predictor, PosePredictor)
+    assert predictor.confidence == 0.5
+    found = predictor(picture)
+    assert isinstance(found, Poses)
+    assert found.image_size == (64, 64)
+
+
+def test_poses_of_an_untrained_network(visionkit, pose_weights, picture, tmp_path):
+    flags = ("--weights", pose_weights, "--keypoint-confidence", "0.0001", "--confidence", "0")
+    ran = visionkit("pose", picture, *flags, "--json", "--out", tmp_path, "--show-maps")
+    assert ran.code == 0, ran.err
+    one = json.loads(ran.out)
+    assert one["skeleton"] == "coco-17"
+    xy = np.array(one["xy"]).reshape(-1, 17, 2)
+    assert ((xy >= 0) & (xy <= 64)).all()
+    assert len(list(tmp_path.glob("*.jpg"))) == 3
+
+
+def test_detectors_verbs_say_what_it_is(visionkit, pose_weights, picture):
+    for words in (("detect", picture), ("bench", "--runs", "1")):
+        ran = visionkit(*words, "--weights", pose_weights)
+        assert ran.code == 2
+        assert "a network of poses, not a detector" in ran.err
+        assert "visionkit pose" in ran.err
+
+
+def test_info(visionkit, pose_weights):
+    facts = json.loads(visionkit("weights", "info", pose_weights, "--json").out)
+    assert facts["skeleton"] == "coco-17"
+    assert facts["keypoints"][0] == "nose"
+    assert len(facts["sigmas"]) == 17
+    assert facts["people"] == "many"
+    assert facts["parameters"] > 1_000_000
+    text = visionkit("weights", "info", pose_weights).out
+    assert "nose, left_eye" in text
+    assert "(pixel - 114) * 0.015625" in text
+
+
+def test_warmup(visionkit, pose_weights):
+    ran = visionkit("warmup", "--weights", pose_weights)
+    assert ran.code == 0
+    assert "PosePredictor(openpose-lite, 64x64, coco-17, 17 points of many) is ready" in ran.out
+
+
+def test_int8_with_calibration(visionkit, pose_weights, shapes, picture, tmp_path):
+    needs(INT8)
+    folder, file = shapes / "train" / "images", tmp_path / "ranges.json"
+    ran = visionkit("weights", "calibrate", pose_weights, "--images", folder, "--out", file)
+    assert (ran.code, ran.last) == (0, str(file)), ran.err
+    how = ("pose", picture, "--weights", pose_weights, "--precision", "int8")
+    texts = [visionkit(*how, "--json", "--calibrate", given).out for given in (folder, file)]
+    assert texts[0] == texts[1] != ""
+    assert visionkit("pose", picture, "--weights", pose_weights, "--calibrate", file).code == 2
+
+
+def test_export(visionkit, pose_weights, tmp_path):
+    for name in ("onnx", "onnxruntime"):
+        pytest.importorskip(name, reason=f"{name} is not installed: pip install 'visionkit[onnx]'")
+    path = tmp_path / "a.onnx"
+    ran = visionkit("export", "--weights", pose_weights, "--to", "onnx", "--size", "64x96", "--out", path)
+    assert ran.code == 0, ran.err
+    assert "input   input: float32 1x3x64x96\n" in ran.out
+    assert "output  heatmaps: float32 1x17x16x24\n" in ran.out
+    assert "output  fields: float32 1x38x16x24\n" in ran.out
+    ran = visionkit("export", "--weights", pose_weights, "--to", "onnx", "--decoded", "--out", path)
+    assert ran.code == 2
+    assert "--decoded" in ran.err
