@@ -1,5 +1,6 @@
 """From a picture to poses: exact on any aspect, the same from every thread; what cannot be is refused."""
 
+import io
 import threading
 from dataclasses import replace
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.engine.sticks import STICK, Seeing, info, paint, stick
+from tests.engine.sticks import STICK, STRIDE, Seeing, info, paint, stick
 from tests.vision.pose_scenes import SIZE, person
 from visionkit import nn
 from visionkit.engine import pose_predictor
@@ -167,6 +168,44 @@ def test_pictures_come_as_files_bytes_arrays_and_pillow(tmp_path):
         predictor(tmp_path / "none.jpg")
     with pytest.raises(ShapeError):
         predictor(np.zeros((4, 4, 3), np.float32))
+
+
+def test_a_picture_that_a_camera_turned_is_seen_upright():
+    pixels = paint((120, 160), [stick(30, 40, 100)], 4)
+    content = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown a quarter turned clockwise
+    Image.fromarray(np.rot90(pixels, 1)).save(content, "JPEG", exif=exif, quality=95)
+    found = seeing()(content.getvalue())
+    assert found.image_size == (120, 160)
+    assert nearest(found, np.array([stick(30, 40, 100)])) < 1
+
+
+@pytest.mark.parametrize("people", ["many", "one"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38])
+def test_a_network_that_has_diverged_finds_finite_things_or_none(people, value, rng):
+    predictor = seeing(people)
+    for share in (1.0, 0.01):
+        maps = tuple(
+            np.where(rng.random((1, 64, 64, c)) < share, np.float32(value), np.float32(0.5))
+            for c in predictor.info.channels
+        )
+        found = predictor.decode(PoseMaps(maps, Letterbox((256, 256), (256, 256)).matrix, (256, 256)))
+        assert np.isfinite(found.xy).all()
+        assert ((found.xy >= 0) & (found.xy <= 256)).all()
+        assert ((found.confidence >= 0) & (found.confidence <= 1)).all()
+
+
+@pytest.mark.parametrize("people", ["many", "one"])
+def test_confidence_ends_at_one(people):
+    bright = PoseInfo("bright", STICK, input_size=(256, 256), stride=STRIDE, people=people)
+    predictor = PosePredictor(Seeing(people == "many"), bright)
+    points = np.concatenate([stick(40, 60, 120), np.ones((3, 1))], axis=1)
+    maps = predictor.codec.encode([[points]], None, (256, 256)).maps
+    found = predictor.poses((1.3 * maps[0], *maps[1:]))
+    assert (found.keypoint_confidence == 1).all()
+    assert found.confidence.tolist() == [1]
+    assert np.abs(found.xy[0] - points[:, :2]).max() < 0.2  # a peak is not cut before it is measured
 
 
 def test_limits_of_people_points_and_confidence():

@@ -5,8 +5,10 @@ import pytest
 
 from visionkit.errors import ShapeError
 from visionkit.io.draw import draw
-from visionkit.io.draw_maps import draw_fields, draw_heatmaps
+from visionkit.io.draw_maps import draw_fields, draw_heatmaps, over_picture
+from visionkit.vision.affine import crop_matrix, move_keypoints
 from visionkit.vision.fields import FieldCodec
+from visionkit.vision.letterbox import Letterbox
 from visionkit.vision.poses import Poses
 from visionkit.vision.skeleton import Skeleton
 from visionkit.vision.skeletons import COCO_17, FACE_68
@@ -90,3 +92,37 @@ def test_maps_of_another_skeleton_are_refused():
         draw_heatmaps(GREY, np.zeros((4, 4, 16)), COCO_17)
     with pytest.raises(ShapeError, match=r"fields \(h, w, 38\)"):
         draw_fields(GREY, np.zeros((4, 4, 36)), COCO_17)
+
+
+def test_maps_of_an_input_are_laid_over_their_picture():
+    """A letterboxed whole: points come to lie where they are in the picture, the padding nowhere."""
+    codec = FieldCodec(STICK, 4)
+    box = Letterbox((300, 500), (256, 256))
+    points = np.array([[[[60, 40, 1], [60, 280, 1], [460, 280, 1]]]], np.float32)
+    heat, fields = codec.encode([move_keypoints(box.matrix, points[0])], None, (256, 256)).maps
+    over = over_picture([(heat[0], box.matrix)], 4, (300, 500), 3)
+    height, width = over.shape[:2]
+    assert abs(width / height - 5 / 3) < 0.05
+    assert 0.9 < width / 64 < 1.1
+    for k, (x, y, _) in enumerate(points[0, 0]):
+        row, column = np.unravel_index(over[..., k].argmax(), (height, width))
+        assert abs((column + 0.5) / width * 500 - x) < 5
+        assert abs((row + 0.5) / height * 300 - y) < 5
+        assert over[row, column, k] > 0.75
+    along = over_picture([(fields[0], box.matrix)], 4, (300, 500), 4)
+    assert along[height // 2, round(60 / 500 * width - 0.5), 1] > 0.9  # down from a to b
+
+
+def test_crops_are_laid_beside_each_other_and_the_highest_value_counts():
+    ones = np.ones((16, 16, 1), np.float32)
+    left, right = (crop_matrix(box, (64, 64), 1.0) for box in ([0, 0, 100, 100], [50, 0, 150, 100]))
+    over = over_picture([(ones * 0.5, left), (ones * -0.8, right)], 4, (100, 200), 1)[..., 0]
+    assert over.shape == (16, 32)
+    assert np.allclose(over[:, 1:7], 0.5)
+    assert np.allclose(over[1:-1, 9:23], -0.8)
+    assert (over[:, 25:] == 0).all()
+    assert (over_picture([], 4, (100, 200), 3) == 0).all()
+    vast = crop_matrix([0, 0, 1, 1], (64, 64), 1.0)
+    assert over_picture([(ones, vast)], 4, (3000, 4000), 1).shape == (512, 512, 1)
+    wild = np.full((16, 16, 1), np.nan, np.float32)
+    assert np.isfinite(over_picture([(wild, left)], 4, (100, 200), 1)).all()

@@ -162,12 +162,18 @@ class PosePredictor:
         return replace(found, xy=xy, image_size=seen.image_size)
 
     def poses(self, maps: tuple[Map, ...], confidence: float | None = None) -> Poses:
-        """The poses of one picture's maps, in pixels of the input, high confidence to low."""
+        """The poses of one picture's maps, in pixels of the input, high confidence to low, none above 1."""
         least = self.confidence if confidence is None else confidence
+        maps = tuple(_tamed(one) for one in maps)
         if isinstance(self.codec, FieldCodec):
             (found,) = self.codec.decode(maps, least, self.max_people, threshold=self.keypoint_confidence)
-            return found
-        return self.codec.decode(maps, self.keypoint_confidence)[0].above(least)
+        else:
+            found = self.codec.decode(maps, self.keypoint_confidence)[0].above(least)
+        return replace(
+            found,
+            confidence=np.minimum(found.confidence, 1),
+            keypoint_confidence=np.minimum(found.keypoint_confidence, 1),
+        )
 
     def forward(self, pixels: Image) -> tuple[Map, ...]:
         """The maps of an input (H, W, 3) uint8, averaged with those of its mirror image where `flip` is set.
@@ -233,3 +239,11 @@ class PosePredictor:
         height, width = self.info.input_size
         what = f"{self.skeleton.name}, {len(self.skeleton)} points of {self.info.people}"
         return f"PosePredictor({self.info.architecture}, {height}x{width}, {what})"
+
+
+def _tamed(values: Map) -> Map:
+    """The map itself, or, of a network that has diverged, one of finite numbers."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(values.sum()):
+            return values
+    return np.clip(np.nan_to_num(values, nan=0.0), -10, 10)
