@@ -64,10 +64,10 @@ def _network(parser: Parser) -> None:
     )
 
 
-def _plan(parser: Parser) -> None:
+def _plan(parser: Parser, default: str = "timed") -> None:
     parser.add_argument(
         "--plan", dest="winograd", choices=("timed", "rule", "direct"),
-        help="which convolutions take Winograd's form: by timing once, by a rule, none (timed)",
+        help=f"which convolutions take Winograd's form: by timing once, by a rule, none ({default})",
     )  # fmt: skip
 
 
@@ -163,7 +163,7 @@ def _pose(parser: Parser) -> None:
     parser.add_argument(
         "--show-maps", action="store_true", help="write pictures of the heat maps and fields too"
     )
-    _plan(parser)
+    _plan(parser, "rule")
     _precision(parser)
     _threads(parser)
     openpose.flags(parser)
