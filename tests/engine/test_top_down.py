@@ -87,6 +87,15 @@ def test_confidence_is_that_of_the_whole():
     assert len(pair(boxes, [0.9, 0.3], flip=True)(picture)) == 2
 
 
+@pytest.mark.parametrize(("size", "expected"), [((96, 64), (96, 64)), (96, (96, 96)), ((-1, 64), (64, 64))])
+def test_crops_have_the_size_that_is_asked_for(size, expected):
+    pose = PosePredictor(Seeing(False), info("one", (256, 256)), size=size)
+    picture = paint(SIZE, STICKS, 8)
+    found, seen = TopDown(Boxes(around(STICKS[1:2]), [0.9]), pose).look(picture)
+    assert seen[0].maps[0].shape[1:3] == (expected[0] // 4, expected[1] // 4)
+    assert np.abs(found.xy[0] - STICKS[1]).max() < 4
+
+
 def test_frames_of_a_stream():
     picture = paint(SIZE, STICKS[:1], 5)
     frames = list(pair(around(STICKS[:1]), [0.9]).stream([picture, picture]))

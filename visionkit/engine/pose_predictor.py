@@ -8,13 +8,14 @@ from math import sqrt
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..errors import ShapeError, UsageError
 from ..graph import Plan, Ranges
 from ..graph import compile as compile_network
 from ..graph.choice import How
 from ..nn import Module
-from ..vision.affine import Matrix, invert, move_points, warp_affine
+from ..vision.affine import Matrix, crop_matrix, invert, move_points, warp_affine
 from ..vision.fields import FieldCodec, average_flipped_fields
 from ..vision.heatmaps import Map, Size, average_flipped
 from ..vision.letterbox import Letterbox
@@ -137,21 +138,22 @@ class PosePredictor:
         seen = self.maps(image)
         return self.decode(seen, confidence), [seen]
 
-    def maps(self, image: Any, matrix: Matrix | None = None) -> PoseMaps:
+    def maps(self, image: Any, box: ArrayLike | None = None) -> PoseMaps:
         """What the network says of a picture; `image` and errors as of a call.
 
         Args:
             image: the picture.
-            matrix: (2, 3) the affine map that makes the description's input of it, such as `crop_matrix`;
-                without it the whole picture is letterboxed.
+            box: (4,) xyxy in pixels of the picture: look at a crop about this person, as the network was
+                trained with; without it the whole picture is letterboxed.
         """
         picture = as_picture(image)
-        image_size = picture.shape[:2]
-        if matrix is None:
+        image_size = (picture.shape[0], picture.shape[1])
+        if box is None:
             letterbox = Letterbox(image_size, self.input_size(image_size))
             return PoseMaps(self.forward(letterbox.apply(picture)), letterbox.matrix, image_size)
-        pixels = warp_affine(picture, matrix, self.info.input_size)
-        return PoseMaps(self.forward(pixels), matrix, image_size)
+        size = self.input_size(self.info.input_size)
+        matrix = crop_matrix(box, size, self.info.padding)
+        return PoseMaps(self.forward(warp_affine(picture, matrix, size)), matrix, image_size)
 
     def decode(self, seen: PoseMaps, confidence: float | None = None) -> Poses:
         """The poses that maps hold, in pixels of the picture, cut at its borders as boxes are."""

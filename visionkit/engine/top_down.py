@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from ..errors import UsageError
-from ..vision.affine import crop_matrix
 from ..vision.poses import Poses
 from .pose_info import PoseInfo
 from .pose_predictor import PoseMaps, PosePredictor
@@ -49,6 +48,11 @@ class TopDown:
         """The pose network's description."""
         return self.pose.info
 
+    @property
+    def confidence(self) -> float:
+        """Least confidence of a pose, 0..1."""
+        return self.pose.confidence
+
     def warm_up(self) -> None:
         """Compile now what the first picture would otherwise wait for."""
         self.detector.warm_up()
@@ -68,8 +72,7 @@ class TopDown:
         picture = as_picture(image)
         boxes = self.detector(picture)
         boxes = boxes[np.isin(boxes.class_id, self._class_id)][: self.max_people]
-        size, padding = self.pose.info.input_size, self.pose.info.padding
-        seen = [self.pose.maps(picture, crop_matrix(box, size, padding)) for box in boxes.xyxy]
+        seen = [self.pose.maps(picture, box) for box in boxes.xyxy]
         none = Poses.empty(boxes.image_size, self.pose.skeleton)
         found = [none, *(self.pose.decode(one, 0.0) for one in seen)]
         sure = [0.0, *boxes.confidence]
@@ -79,7 +82,7 @@ class TopDown:
             keypoint_confidence=np.concatenate([one.keypoint_confidence for one in found]),
             confidence=np.concatenate([one.confidence * box for one, box in zip(found, sure, strict=True)]),
         )
-        least = self.pose.confidence if confidence is None else confidence
+        least = self.confidence if confidence is None else confidence
         return poses[np.argsort(-poses.confidence, kind="stable")].above(least), seen
 
     def stream(self, source: Any) -> Iterator[tuple[Image, Poses]]:
