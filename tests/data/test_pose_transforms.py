@@ -83,6 +83,24 @@ def test_boxes_hold_the_marks():
             assert ((at >= box[:2] - 1e-3) & (at <= box[2:] + 1e-3)).all()
 
 
+def test_pictures_lie_anywhere_inside_or_cover_the_input():
+    sample = marked(PEOPLE)  # 100 x 140: as wide as the input, and 36 pixels lower, at scale 1
+    whole = replace(sample, boxes=np.array([[0, 0, 140, 100]] * 2, np.float32))
+    for scale, width, height in ((0.5, 70, 50), (2.0, 280, 200)):
+        recipe = PoseAugment(TRIO, (scale, scale), rotation=0, flip=0, colour=Colour(p=0))
+        corners = []
+        for seed in range(300):
+            points = recipe([whole], (136, 140), rng(seed)).keypoints[0, 0, :2]
+            corners.append(points - scale * sample.keypoints[0, 0, :2])
+        low, high = np.min(corners, axis=0), np.max(corners, axis=0)
+        expected = np.sort([[0, 0], [140 - width, 136 - height]], axis=0)
+        spread = expected[1] - expected[0]
+        assert (low >= expected[0] - 0.01).all()
+        assert (high <= expected[1] + 0.01).all()
+        assert (low < expected[0] + 0.05 * spread).all()
+        assert (high > expected[1] - 0.05 * spread).all()
+
+
 def test_nothing_is_changed_in_place():
     sample = marked(PEOPLE)
     before = [getattr(sample, f).copy() for f in ("image", "boxes", "keypoints", "ignore", "class_id")]

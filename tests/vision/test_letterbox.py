@@ -51,6 +51,15 @@ def test_round_trip_of_ten_thousand_sizes():
     assert worst <= 0.5
 
 
+def test_the_matrix_moves_points_as_boxes_are_moved():
+    for size in ((480, 640), (7, 1000), (333, 11), (1, 1)):
+        box = Letterbox(size, (96, 128))
+        corners = np.array([[0, 0], [size[1], size[0]], [3, 5]])
+        moved = corners @ box.matrix[:, :2].T + box.matrix[:, 2]
+        boxes = box.boxes(np.concatenate([corners, corners], axis=1).astype(float))
+        np.testing.assert_allclose(np.concatenate([moved, moved], axis=1), boxes, rtol=1e-12)
+
+
 def test_undo_clips_to_the_picture_unless_told():
     box = Letterbox((100, 200), (64, 64))
     outside = np.array([[-5.0, -5.0, 70.0, 70.0]])
