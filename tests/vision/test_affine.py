@@ -9,6 +9,7 @@ from visionkit.errors import ShapeError, UsageError
 from visionkit.vision.affine import (
     crop_matrix,
     invert,
+    mirrors,
     move_boxes,
     move_keypoints,
     move_points,
@@ -111,7 +112,8 @@ def test_maps_are_undone_by_their_inverses(scale, angle, mirror, x, y):
     np.testing.assert_allclose(moved[0], [y, 7], atol=1e-9)
     np.testing.assert_allclose(np.linalg.norm(moved[1] - moved[0]), scale * np.sqrt(10))
     np.testing.assert_allclose(move_points(invert(matrix), moved), points, atol=1e-9)
-    assert np.sign(np.linalg.det(matrix[:, :2])) == (-1 if mirror else 1)
+    assert mirrors(matrix) == mirror == (np.linalg.det(matrix[:, :2]) < 0)
+    np.testing.assert_allclose(invert(matrix)[:, :2], np.linalg.inv(matrix[:, :2]), rtol=1e-12)
 
 
 def test_clockwise_is_as_seen():

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..vision.affine import Matrix, crop_matrix, move_boxes, similarity, warp_affine
+from ..vision.affine import Matrix, crop_matrix, mirrors, move_boxes, similarity, warp_affine
 from ..vision.skeleton import Skeleton
 from .sample import Sample
 from .transforms import Colour, Range, Size, fit
@@ -140,6 +140,6 @@ def warped(sample: Sample, matrix: Matrix, size: Size, skeleton: Skeleton) -> Sa
     height, width = size
     boxes = np.clip(move_boxes(matrix, sample.boxes), 0, np.array([width, height] * 2, np.float32))
     moved = sample.moved(warp_affine(sample.image, matrix, size), boxes, matrix)
-    if moved.keypoints is not None and np.linalg.det(matrix[:, :2]) < 0:
+    if moved.keypoints is not None and mirrors(matrix):
         moved = replace(moved, keypoints=moved.keypoints[:, skeleton.flips])
     return moved.of((boxes[:, 2:] - boxes[:, :2]).min(axis=1) > 0)

@@ -176,7 +176,8 @@ def resized(sample: Sample, longest: int) -> Sample:
     image = np.empty((height, width, 3), np.uint8)
     _draw(sample.image, image, (width, height), (0, 0), window)
     stretch = np.array([width / sample.size[1], height / sample.size[0]] * 2, np.float32)
-    return sample.moved(image, sample.boxes * stretch, np.diag(stretch[:2]) @ np.eye(2, 3))
+    matrix = np.diag([width / sample.size[1], height / sample.size[0], 1.0])[:2]
+    return sample.moved(image, sample.boxes * stretch, matrix)
 
 
 def letterboxed(sample: Sample, size: Size) -> Sample:

@@ -1,7 +1,8 @@
 """Affine maps of pictures, points and boxes: one resampling turns, scales, shifts, mirrors and crops.
 
 A map is a (2, 3) float64 matrix from the points of a picture to those of another, both (x, y) in pixels, with
-the centre of pixel (j, i) at (j + 0.5, i + 0.5).
+the centre of pixel (j, i) at (j + 0.5, i + 0.5). The sums are written out, for a BLAS rounds them as the
+processor pleases, and a training must not depend on that.
 """
 
 from math import cos, radians, sin
@@ -26,9 +27,9 @@ def similarity(
     centre: ArrayLike, to: ArrayLike, scale: float, *, degrees: float = 0.0, mirror: bool = False
 ) -> Matrix:
     """The map that takes `centre` to `to`, mirrors left and right, turns clockwise and scales about it."""
-    c, s = scale * cos(radians(degrees)), scale * sin(radians(degrees))
-    linear = np.array([[c, -s], [s, c]]) @ np.diag([-1.0 if mirror else 1.0, 1.0])
-    return np.column_stack([linear, np.asarray(to) - linear @ np.asarray(centre)])
+    c, s, side = scale * cos(radians(degrees)), scale * sin(radians(degrees)), -1.0 if mirror else 1.0
+    (x, y), (u, v) = (np.asarray(point, np.float64).tolist() for point in (centre, to))
+    return np.array([[c * side, -s, u - (c * side * x - s * y)], [s * side, c, v - (s * side * x + c * y)]])
 
 
 def crop_matrix(box: ArrayLike, size: Size, padding: float = 1.25) -> Matrix:
@@ -55,19 +56,25 @@ def invert(matrix: Matrix) -> Matrix:
     Raises:
         UsageError: the map has none, or numbers that are not finite.
     """
-    if not np.isfinite(matrix).all() or np.linalg.det(matrix[:, :2]) == 0:
-        raise UsageError(
-            "an affine map must be finite and have an inverse", value=np.asarray(matrix).tolist()
-        )
-    linear = np.linalg.inv(matrix[:, :2])
-    return np.column_stack([linear, -linear @ matrix[:, 2]])
+    (a, b, c), (d, e, f) = expect(matrix, "2 3", name="matrix", dtype=np.float64).tolist()
+    area = a * e - b * d
+    inverse = np.array([[e, -b, b * f - c * e], [-d, a, c * d - a * f]]) / (area or np.nan)
+    if not np.isfinite(inverse).all():
+        raise UsageError("an affine map must be finite and have an inverse", value=[[a, b, c], [d, e, f]])
+    return inverse
+
+
+def mirrors(matrix: Matrix) -> bool:
+    """Whether the map swaps left and right."""
+    return bool(matrix[0, 0] * matrix[1, 1] < matrix[0, 1] * matrix[1, 0])
 
 
 def move_points(matrix: Matrix, xy: ArrayLike) -> NDArray[np.floating[Any]]:
     """Points (..., 2) where the map takes them; float32 stays float32."""
     points = np.asarray(xy)
     expect(points, "... 2", name="points")
-    moved = points @ matrix[:, :2].T + matrix[:, 2]
+    x, y = points[..., 0].astype(np.float64), points[..., 1].astype(np.float64)
+    moved = np.stack([row[0] * x + row[1] * y + row[2] for row in matrix], axis=-1)
     return moved.astype(np.float32) if points.dtype == np.float32 else moved
 
 
