@@ -127,7 +127,8 @@ def story(watch, frames):
 def test_a_walk_through_a_zone_and_over_a_line():
     """Feet at x = 70 + 10 t, y = 180: past x = 125 between t = 5 and 6, in the zone from t = 3 to t = 7."""
     watch = Watch(
-        [Line("door", (125, 300), (125, 0)), Zone("mat", [(95, 150), (145, 150), (145, 200), (95, 200)])]
+        [Line("door", (125, 300), (125, 0)), Zone("mat", [(95, 150), (145, 150), (145, 200), (95, 200)])],
+        hold=1,
     )
     tracker = Tracker()
     frames = [tracker.update(walk(t, pace=10.0)) for t in range(12)]
@@ -135,17 +136,17 @@ def test_a_walk_through_a_zone_and_over_a_line():
     events = []
     for n, found in enumerate(frames):
         events += watch.update(found, n, n / 10)
-        inside.append(watch.inside["mat"])
+        inside.append(watch.counts["mat"]["inside"])
     assert events == [
         Event(3, 0.3, 1, "mat", "enter"), Event(6, 0.6, 1, "door", "in"), Event(8, 0.8, 1, "mat", "leave"),
     ]  # fmt: skip
     assert inside == [0] * 3 + [1] * 5 + [0] * 4
-    assert watch.counts == {("door", "in"): 1, ("door", "out"): 0, ("mat", "enter"): 1, ("mat", "leave"): 1}
+    assert watch.counts == {"door": {"in": 1, "out": 0}, "mat": {"enter": 1, "leave": 1, "inside": 0}}
 
 
 def test_each_thing_has_its_own_past():
     """Two change places across a line in one frame, a third appears beyond it."""
-    watch = Watch([Line("a", (0, 50), (100, 50))], anchor="centre")
+    watch = Watch([Line("a", (0, 50), (100, 50))], anchor="centre", hold=1)
     frames = [
         boxes_of([[10, 30, 20, 40], [30, 60, 40, 70]], [1, 1], [1, 2]),
         boxes_of([[10, 60, 20, 70], [30, 30, 40, 40], [60, 60, 70, 70]], [1, 1, 1], [1, 2, 3]),
@@ -157,32 +158,50 @@ def test_unseen_for_a_while_and_for_too_long():
     """The way leads straight from where it was last seen; who is forgotten begins anew."""
     before, after = (boxes_of([[10, y, 20, y + 10]], [1], [1]) for y in (30, 80))
     for gap, events in ((MEMORY, 1), (MEMORY + 1, 0)):
-        watch = Watch([Line("a", (0, 50), (100, 50))])
+        watch = Watch([Line("a", (0, 50), (100, 50))], hold=1)
         watch.update(before, 0)
         for frame in (1, gap - 1):
             watch.update(boxes_of([], [], []), frame)
         assert len(watch.update(after, gap)) == events
         watch.update(boxes_of([], [], []), 3 * gap)
-        assert not watch._last
+        assert not watch._past
+
+
+@pytest.mark.parametrize(("hold", "frames"), [(1, [2, 3, 4, 6, 7]), (2, [5]), (3, [9]), (4, [10]), (5, [])])
+def test_what_trembles_on_an_edge(hold, frames):
+    """Feet now above y = 50, now below, and at last beyond: it counts once it held for as long as asked."""
+    heights = [40, 49, 51, 49, 51, 51, 49, 51, 51, 51, 60]
+    watch = Watch([Line("a", (0, 50), (100, 50))], hold=hold)
+    events = story(watch, [boxes_of([[10, y - 10, 20, y]], [1], [1]) for y in heights])
+    assert [event.frame for event in events] == frames
+
+
+def test_feet_below_the_picture_stand_on_its_edge():
+    """Boxes reach beyond the picture, zones are drawn to its last pixel: 479 of 480."""
+    zone = Zone("a", [(100, 300), (300, 300), (300, 479), (100, 479)])
+    watch = Watch([zone])
+    frames = [boxes_of([[150, 200, 250, low]], [1], [1]) for low in (478, 480, 485, 479, 500)]
+    assert [event.what for event in story(watch, frames)] == ["enter"]
+    assert watch.counts["a"]["inside"] == 1
 
 
 def test_who_appears_in_a_zone_enters_it():
-    watch = Watch([Zone("a", [(0, 0), (100, 0), (100, 100), (0, 100)])])
+    watch = Watch([Zone("a", [(0, 0), (100, 0), (100, 100), (0, 100)])], hold=1)
     assert story(watch, [boxes_of([[10, 10, 20, 20]], [1], [4])] * 3) == [Event(0, 0.0, 4, "a", "enter")]
     assert story(watch, [boxes_of([], [], [])]) == []
-    assert watch.inside == {"a": 0}
+    assert watch.counts["a"]["inside"] == 0
 
 
 def test_feet_and_centre():
     """A tall box whose feet are below the line and whose middle is above."""
     frames = [boxes_of([[10, y, 20, y + 60]], [1], [1]) for y in (-20, 0)]
-    assert len(story(Watch([Line("a", (0, 50), (100, 50))]), frames)) == 1
-    assert len(story(Watch([Line("a", (0, 50), (100, 50))], anchor="centre"), frames)) == 0
+    assert len(story(Watch([Line("a", (0, 50), (100, 50))], hold=1), frames)) == 1
+    assert len(story(Watch([Line("a", (0, 50), (100, 50))], anchor="centre", hold=1), frames)) == 0
 
 
 def test_poses_are_counted_by_the_box_of_their_points():
     """Ankles 85 pixels below the middle."""
-    watch, tracker = Watch([Line("a", (0, 300), (640, 300))]), Tracker()
+    watch, tracker = Watch([Line("a", (0, 300), (640, 300))], hold=1), Tracker()
     found = [tracker.update(people((200, y))) for y in range(190, 240, 5)]
     assert [(event.frame, event.what) for event in story(watch, found)] == [(5, "in")]
 
@@ -205,6 +224,7 @@ def test_csv():
         (lambda: Zone("b", [(1, 1), (2, 2), (np.inf, 0)]), "b: points must be finite"),
         (lambda: Watch([Line("a", (0, 0), (1, 1)), Line("a", (0, 0), (2, 1))]), "different names"),
         (lambda: Watch([], anchor="head"), "no such anchor"),
+        (lambda: Watch([], hold=0), "hold must be 1"),
         (lambda: Watch([]).update(boxes_of([], []), 0), "only what is followed"),
     ],
 )

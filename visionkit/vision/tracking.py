@@ -6,7 +6,7 @@ but begin none (Zhang et al. 2022, "ByteTrack"). Boxes are compared by IoU, pose
 """
 
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from .results import Detections
 from .skeleton import Skeleton
 from .tracking_measures import Measure, measure_of
 
-Found = TypeVar("Found", Detections, Poses)
+Found = TypeVar("Found", bound=Detections | Poses)
 
 
 class Tracker:
@@ -109,7 +109,7 @@ class Tracker:
         rows = np.flatnonzero(owner >= 0)
         tracker_id = self._tracker_id[owner[rows]]
         self._forget()
-        return replace(found[rows], tracker_id=tracker_id)[tracker_id > 0]
+        return cast(Found, replace(found[rows], tracker_id=tracker_id)[tracker_id > 0])
 
     def _begin(self, found: Detections | Poses) -> Measure:
         """The measure of what was found, which must be what was followed before."""

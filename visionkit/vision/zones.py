@@ -7,7 +7,7 @@ side of it by rule, so of two zones with a common edge, or two lines with a comm
 import csv
 import io
 from collections.abc import Iterable, Sequence
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -36,15 +36,6 @@ class Event(NamedTuple):
     what: str
 
 
-class Area(Protocol):
-    """A line or a zone."""
-
-    name: str
-
-    def passed(self, before: Points, now: Points) -> list[str]:
-        """What happened on each way from `before` (N, 2), NaN where nothing was, to `now` (N, 2); or ""."""
-
-
 class Line:
     """A line between two points, crossed from side to side.
 
@@ -57,6 +48,8 @@ class Line:
         UsageError: points that are not finite, or the same.
     """
 
+    kinds = ("in", "out")
+
     def __init__(self, name: str, start: Point, end: Point) -> None:
         ends = _polygon(name, [start, end], 2)
         self.name = name
@@ -65,7 +58,10 @@ class Line:
             raise UsageError("a line needs two different ends", place=name, value=ends.tolist())
 
     def passed(self, before: ArrayLike, now: ArrayLike) -> list[str]:
-        """As `Area`; the way must meet the line between its ends."""
+        """What happened on each way from `before` (N, 2), NaN where nothing was, to `now` (N, 2), or "".
+
+        The way must meet the line between its ends, of which the end itself is left out.
+        """
         p, q = np.asarray(before, np.float64), np.asarray(now, np.float64)
         along = self.end - self.start
         a, b = (along[0] * (r[:, 1] - self.start[1]) - along[1] * (r[:, 0] - self.start[0]) for r in (p, q))
@@ -89,6 +85,8 @@ class Zone:
         UsageError: fewer points, or some that are not finite.
     """
 
+    kinds = ("enter", "leave", "inside")
+
     def __init__(self, name: str, polygon: Sequence[Point]) -> None:
         self.name = name
         self.polygon = _polygon(name, polygon, 3)
@@ -104,9 +102,13 @@ class Zone:
         return np.asarray(met.sum(axis=1) % 2 == 1)
 
     def passed(self, before: ArrayLike, now: ArrayLike) -> list[str]:
-        """As `Area`; what appears inside enters."""
+        """What happened on each way, as of a line; what appears inside enters."""
         inside = zip(self.contains(before), self.contains(now), strict=True)
         return ["" if was == is_ else "enter" if is_ else "leave" for was, is_ in inside]
+
+
+#: What can be watched: `passed` says what happened on each way, `kinds` is what is counted.
+Area = Line | Zone
 
 
 class Watch:
@@ -114,31 +116,31 @@ class Watch:
 
     Args:
         areas: lines and zones, whose names differ.
-        anchor: where a thing stands: "feet", the middle of the lower edge of its box, or "centre".
+        anchor: where a thing stands: "feet", the middle of the lower edge of its box, or "centre"; two pixels
+            inside the picture at least, for zones are drawn to its edge and boxes reach beyond.
+        hold: something has happened once it held for so many sightings: boxes tremble.
 
     Attributes:
-        counts: by name and what, how many so far: ``counts["door", "in"]``.
-        inside: by zone, how many of those seen in the last frame are in it.
+        counts: by name and what, how many so far: ``counts["door"]["in"]``; of zones also how many of those
+            in the last frame are inside: ``counts["mat"]["inside"]``.
 
     Raises:
-        UsageError: a name that occurs twice, or no such anchor.
+        UsageError: a name that occurs twice, no such anchor, or hold below 1.
     """
 
-    def __init__(self, areas: Sequence[Area], anchor: Literal["feet", "centre"] = "feet") -> None:
+    def __init__(
+        self, areas: Sequence[Area], anchor: Literal["feet", "centre"] = "feet", *, hold: int = 2
+    ) -> None:
         names = [area.name for area in areas]
         if len(set(names)) < len(names):
             raise UsageError("lines and zones need different names", value=names)
         if anchor not in ("feet", "centre"):
             raise UsageError("no such anchor", value=anchor, remedy="choose feet or centre")
-        self.areas, self.anchor = tuple(areas), anchor
-        self.counts: dict[tuple[str, str], int] = {}
-        self.inside: dict[str, int] = {}
-        for area in areas:
-            is_zone = isinstance(area, Zone)
-            self.counts |= {
-                (area.name, what): 0 for what in (("enter", "leave") if is_zone else ("in", "out"))
-            }
-        self._last: dict[int, tuple[int, Point]] = {}
+        if hold < 1:
+            raise UsageError("hold must be 1 sighting or more", value=hold)
+        self.areas, self.anchor, self.hold = tuple(areas), anchor, hold
+        self.counts = {area.name: dict.fromkeys(area.kinds, 0) for area in areas}
+        self._past: dict[tuple[str, int], _Past] = {}
 
     def update(self, found: Detections | Poses, frame: int, time: float = 0.0) -> list[Event]:
         """What happened since the last frame.
@@ -155,25 +157,39 @@ class Watch:
             raise UsageError(
                 "only what is followed can be counted", remedy="give what Tracker.update returns"
             )
-        self._last = {n: seen for n, seen in self._last.items() if frame - seen[0] <= MEMORY}
-        ids, now = found.tracker_id.tolist(), self._anchors(found)
-        nowhere = (frame, (np.nan, np.nan))
-        before = np.array([self._last.get(number, nowhere)[1] for number in ids]).reshape(-1, 2)
-        events = [
-            Event(frame, time, number, area.name, what)
-            for area in self.areas
-            for number, what in zip(ids, area.passed(before, now), strict=True)
-            if what
-        ]
-        for event in events:
-            self.counts[event.where, event.what] += 1
-        self.inside = {a.name: int(a.contains(now).sum()) for a in self.areas if isinstance(a, Zone)}
-        self._last |= {n: (frame, (x, y)) for n, (x, y) in zip(ids, now.tolist(), strict=True)}
+        self._past = {key: past for key, past in self._past.items() if frame - past.frame <= MEMORY}
+        now = self._anchors(found)
+        events = []
+        for area in self.areas:
+            pasts = [self._past.get((area.name, n), _Past(frame)) for n in found.tracker_id.tolist()]
+            whats = area.passed(np.array([past.point for past in pasts]).reshape(-1, 2), now)
+            for number, point, past, what in zip(found.tracker_id.tolist(), now, pasts, whats, strict=True):
+                held = past.held + 1 if what else 0
+                if held >= self.hold:
+                    self.counts[area.name][what] += 1
+                    events.append(Event(frame, time, number, area.name, what))
+                settled = not what or held >= self.hold
+                here = (
+                    _Past(frame, tuple(point.tolist())) if settled else past._replace(frame=frame, held=held)
+                )
+                self._past[area.name, number] = here
+            if isinstance(area, Zone):
+                self.counts[area.name]["inside"] = int(area.contains(now).sum())
         return events
 
     def _anchors(self, found: Detections | Poses) -> Points:
         x1, y1, x2, y2 = found.xyxy.astype(np.float64).T
-        return np.stack([(x1 + x2) / 2, y2 if self.anchor == "feet" else (y1 + y2) / 2], axis=1)
+        points = np.stack([(x1 + x2) / 2, y2 if self.anchor == "feet" else (y1 + y2) / 2], axis=1)
+        height, width = found.image_size
+        return np.clip(points, 2, [max(width - 2, 2), max(height - 2, 2)])
+
+
+class _Past(NamedTuple):
+    """Where a thing last stood settled, and in how many sightings since then something held."""
+
+    frame: int
+    point: tuple[float, ...] = (np.nan, np.nan)
+    held: int = 0
 
 
 def events_to_csv(events: Iterable[Event]) -> str:
