@@ -2,6 +2,7 @@
 
 import colorsys
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,7 @@ def draw(image: object, found: Detections | Poses) -> Drawing:
             f"image: what was found is for {found.image_size[0]}x{found.image_size[1]} pixels, "
             f"the picture has {given.shape[0]}x{given.shape[1]}"
         )
-    pen = _Pen(Image.fromarray(given).copy())
+    pen = Pen(Image.fromarray(given).copy())
     for index in np.argsort(found.confidence, kind="stable"):  # the surest last, on top
         if isinstance(found, Poses):
             pen.pose(next(iter(found[int(index)])), found.skeleton)
@@ -63,14 +64,14 @@ def colour_of(class_id: int) -> Colour:
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-class _Pen:
+class Pen:
     """Draws on one canvas, with lines and letters that fit its size."""
 
     def __init__(self, canvas: Image.Image) -> None:
         self.canvas = canvas
         self._draw = ImageDraw.Draw(canvas)
         side = min(canvas.size)
-        self._line = max(1, round(side / 250))
+        self.width = max(1, round(side / 250))
         self._font = ImageFont.load_default(max(10, round(side / 32)))
 
     def box(self, one: Detection) -> None:
@@ -82,8 +83,8 @@ class _Pen:
         left, top = min(round(x1), width - 1), min(round(y1), height - 1)
         # the box is half-open: its last pixel lies before x2, y2
         right, bottom = max(left, round(x2) - 1), max(top, round(y2) - 1)
-        self._draw.rectangle((left, top, right, bottom), outline=colour, width=self._line)
-        self._label(f"{number}{_printable(one.name)} {one.confidence:.2f}", left, top, colour)
+        self._draw.rectangle((left, top, right, bottom), outline=colour, width=self.width)
+        self.label(f"{number}{_printable(one.name)} {one.confidence:.2f}", left, top, colour)
 
     def pose(self, one: Pose, skeleton: Skeleton) -> None:
         """Limbs with both ends, dots on the points, and the number of a person who is followed."""
@@ -92,8 +93,8 @@ class _Pen:
         xy = [(float(x), float(y)) for x, y in np.clip(np.nan_to_num(one.xy), -far, far)]
         for a, b in skeleton.limbs:
             if there[a] and there[b]:
-                self._draw.line((*xy[a], *xy[b]), fill=skeleton.colours[b], width=self._line)
-        radius = self._line if len(skeleton) <= 30 else self._line / 2
+                self._draw.line((*xy[a], *xy[b]), fill=skeleton.colours[b], width=self.width)
+        radius = self.width if len(skeleton) <= 30 else self.width / 2
         for k in np.flatnonzero(there).tolist():
             (x, y), colour = xy[k], skeleton.colours[k]
             self._draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
@@ -102,10 +103,15 @@ class _Pen:
             left, high = (
                 min(max(round(v), 0), side - 1) for v, side in zip(top, self.canvas.size, strict=True)
             )
-            self._label(str(one.tracker_id), left, high, colour_of(one.tracker_id))
+            self.label(str(one.tracker_id), left, high, colour_of(one.tracker_id))
 
-    def _label(self, text: str, left: int, top: int, colour: Colour) -> None:
-        pad = self._line + 1
+    def path(self, points: Sequence[tuple[float, float]], colour: Colour) -> None:
+        """Straight lines from point to point."""
+        self._draw.line([(float(x), float(y)) for x, y in points], fill=colour, width=self.width)
+
+    def label(self, text: str, left: int, top: int, colour: Colour) -> None:
+        """Text on a ground of this colour, above a point or, where there is no room above, below it."""
+        pad = self.width + 1
         _, _, right, bottom = self._draw.textbbox((0, 0), text, font=self._font)
         wide, high = round(right) + 2 * pad, round(bottom) + 2 * pad
         x = max(0, min(left, self.canvas.width - wide))
