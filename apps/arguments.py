@@ -153,6 +153,24 @@ def several(one: Callable[[str], Any]) -> Callable[[str], list[Any]]:
     return lambda text: [one(part) for part in text.split(",")]
 
 
+def corners(least: int, most: int | None = None) -> Callable[[str], tuple[str, list[tuple[float, float]]]]:
+    """A type for ``[NAME=]X1,Y1,X2,Y2,...``: a name, "" without one, and `least` to `most` points."""
+
+    def convert(text: str) -> tuple[str, list[tuple[float, float]]]:
+        name, _, points = text.rpartition("=")
+        try:
+            found = [float(part) for part in points.split(",")]
+        except ValueError:
+            found = []
+        count = len(found) // 2
+        if len(found) % 2 or not least <= count <= (most or count) or not all(map(math.isfinite, found)):
+            many = f"{least}" if most == least else f"{least} or more"
+            raise argparse.ArgumentTypeError(f"expected [NAME=]X,Y,X,Y,... of {many} points, not {text!r}")
+        return name, list(zip(found[::2], found[1::2], strict=True))
+
+    return convert
+
+
 def text(given: str) -> str:
     """A type for names and paths, which cannot be empty."""
     if not given:

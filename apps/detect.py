@@ -4,10 +4,9 @@ import argparse
 from functools import partial
 
 from visionkit.io.draw import draw
-from visionkit.io.image import Picture
 
 from .detector import open_detector, use_threads
-from .loop import over, sources_of
+from .loop import Shot, over, sources_of
 from .results import Folder, Look
 
 
@@ -17,8 +16,8 @@ def run(args: argparse.Namespace) -> int:
     use_threads(args)
     detector = open_detector(args)
 
-    def look(picture: Picture) -> Look:
-        found = detector(picture)
-        return Look(found, {"": partial(draw, picture, found)})
+    def look(shot: Shot) -> Look:
+        found = detector(shot.picture)
+        return Look(found, {"": partial(draw, shot.picture, found)})
 
     return over(sources, look, [Folder(args.out, sources, "-detected")] if args.out else [], args)

@@ -1,21 +1,39 @@
-"""Every picture and frame of every SOURCE: the loop that `detect` and `pose` share."""
+"""Every picture and frame of every SOURCE: the loop that `detect`, `pose` and `track` share."""
 
 import argparse
 import json
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from itertools import islice
+from typing import NamedTuple
 
 from visionkit.errors import DataError, UsageError, VisionKitError
 from visionkit.io.image import Picture, read_image
 from visionkit.io.video import Video, Window, has_display, is_camera, is_stream, is_video
 
-from .results import Look, Sink, line, record
+from .results import Look, Sink, line
 from .sources import demo_picture, expand
 from .terminal import say
 
+
+class Shot(NamedTuple):
+    """One picture, and where it stands.
+
+    Attributes:
+        picture: (H, W, 3) uint8 RGB.
+        source: the file, camera or stream it comes from.
+        frame: its number in the video, or among all sources where it is a still picture.
+        fps: frames a second of the video, None for a still picture.
+    """
+
+    picture: Picture
+    source: str
+    frame: int
+    fps: float | None
+
+
 #: From a picture to what is in it.
-Looking = Callable[[Picture], Look]
+Looking = Callable[[Shot], Look]
 
 
 def sources_of(args: argparse.Namespace) -> list[str]:
@@ -40,9 +58,12 @@ def over(sources: Sequence[str], look: Looking, sinks: Sequence[Sink], args: arg
         0, or the exit code of the one source there was, or 3 if one of several failed.
     """
     failed = []
-    for source in sources:
+    for number, source in enumerate(sources):
         try:
-            (_moving if _is_moving(source) else _still)(source, look, sinks, args)
+            if _is_moving(source):
+                _moving(source, look, sinks, args)
+            else:
+                _still(source, number, look, sinks, args)
         except UsageError:
             raise
         except VisionKitError as error:
@@ -63,9 +84,9 @@ def _is_moving(source: str) -> bool:
     return is_camera(source) or is_stream(source) or is_video(source)
 
 
-def _still(source: str, look: Looking, sinks: Sequence[Sink], args: argparse.Namespace) -> None:
-    seen = look(read_image(source))
-    text = json.dumps(record(source, seen.found)) if args.json else line(source, seen.found)
+def _still(source: str, number: int, look: Looking, sinks: Sequence[Sink], args: argparse.Namespace) -> None:
+    seen = look(Shot(read_image(source), source, number, None))
+    text = json.dumps(seen.record(source)) if args.json else line(source, seen.found)
     print(text, flush=True)
     for sink in sinks:
         sink.still(source, seen)
@@ -83,9 +104,9 @@ def _moving(source: str, look: Looking, sinks: Sequence[Sink], args: argparse.Na
         chosen = islice(enumerate(video), args.frame_first, end, args.frame_step)
         count = -1
         for count, (number, frame) in enumerate(chosen):
-            seen = look(frame)
+            seen = look(Shot(frame, video.name, number, video.fps))
             if args.json:
-                print(json.dumps(record(video.name, seen.found, frame=number)), flush=True)
+                print(json.dumps(seen.record(video.name, frame=number)), flush=True)
             elif count % max(1, round(video.fps)) == 0:
                 print(line(video.name, seen.found, f" frame {number}"), flush=True)
             for take in takes:

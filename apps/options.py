@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import openpose
-from .arguments import Parser, batch, fraction, number, resolution, several, size, text, whole
+from .arguments import Parser, batch, corners, fraction, number, resolution, several, size, text, whole
 
 ASSIGNMENTS = ("hy", "v5", "v3", "shape")
 
@@ -116,6 +116,35 @@ def _sources(parser: Parser, what: str) -> None:
     )
 
 
+def _following(parser: Parser) -> argparse._ArgumentGroup:
+    """What `track` and `pose --track` follow and count."""
+    group = parser.add_argument_group("following")
+    group.add_argument(
+        "--low", type=fraction, metavar="F", help="less sure things down to this go on with tracks (0.1)"
+    )
+    group.add_argument(
+        "--patience",
+        type=number(0, 1e6),
+        metavar="F",
+        help="frames until a thing out of sight is forgotten (30)",
+    )
+    group.add_argument(
+        "--line", type=corners(2, 2), action="append", default=[], metavar="[NAME=]X1,Y1,X2,Y2",
+        help="count what crosses this line, in pixels; may be given several times",
+    )  # fmt: skip
+    group.add_argument(
+        "--zone", type=corners(3), action="append", default=[], metavar="[NAME=]X1,Y1,X2,Y2,X3,Y3,...",
+        help="count what enters, leaves and is in this polygon; may be given several times",
+    )  # fmt: skip
+    group.add_argument(
+        "--anchor", choices=("feet", "centre"), help="which point of a box crosses and enters (feet)"
+    )
+    group.add_argument(
+        "--hold", type=whole(1, 10_000), metavar="N", help="count what held for so many frames (2)"
+    )
+    return group
+
+
 def _detect(parser: Parser) -> None:
     _sources(parser, "boxes")
     _network(parser)
@@ -126,6 +155,11 @@ def _detect(parser: Parser) -> None:
     _plan(parser)
     _precision(parser)
     _threads(parser)
+
+
+def _track(parser: Parser) -> None:
+    _detect(parser)
+    _following(parser)
 
 
 def _pose(parser: Parser) -> None:
@@ -166,6 +200,9 @@ def _pose(parser: Parser) -> None:
     _plan(parser, "rule")
     _precision(parser)
     _threads(parser)
+    _following(parser).add_argument(
+        "--track", action="store_true", help="follow people: a number for each, the same in every frame"
+    )
     openpose.flags(parser)
 
 
@@ -366,6 +403,8 @@ VERBS = (
          "visionkit detect street.jpg --out out"),
     Verb("pose", "Find key-points of people in pictures, videos and cameras.", "pose", _pose,
          "visionkit pose street.jpg --out out --write-json out"),
+    Verb("track", "Follow and count objects in videos and sequences of pictures.", "track", _track,
+         "visionkit track clip.mp4 --out out --line door=100,300,500,300"),
     Verb("train", "Train a detector on your own data, or go on with a run.", "train", _train,
          "visionkit train --train-json train.json --train-images pictures "
          "--val-json val.json --val-images pictures --out runs/first"),

@@ -10,7 +10,8 @@ from visionkit.io.draw import Drawing, draw
 from visionkit.io.image import Picture
 
 from .detector import WEIGHTS, calibrated, given, load_detector, use_threads
-from .loop import over, sources_of
+from .following import FollowedFolder, Following, given_without_track, lower_confidence
+from .loop import Looking, Shot, over, sources_of
 from .results import Folder, Look, OpenPoseFolder, Sink
 
 if TYPE_CHECKING:
@@ -20,34 +21,41 @@ if TYPE_CHECKING:
 
 #: What runs where nothing else is named, and the detector that says: the whole picture is one person.
 POSE, WHOLE = "openpose-lite", "none"
+#: With --track: the confidence of poses that are sure.
+CONFIDENCE = 0.2
 
 
 def run(args: argparse.Namespace) -> int:
     """Find poses in every source; see `over`."""
     if args.show_maps and not args.out:
         raise UsageError("--show-maps writes pictures", remedy="add --out DIR")
+    if not args.track and (flag := given_without_track(args)):
+        raise UsageError(f"{flag} goes with --track")
     if args.openpose_source:
         args.source = [*args.source, args.openpose_source]
     sources = sources_of(args)
     use_threads(args)
+    sure = lower_confidence(args, CONFIDENCE) if args.track else 0.0
     predictor = open_pose(args)
     skeleton = _skeleton(args.skeleton) if args.skeleton else None
 
-    def look(picture: Picture) -> Look:
-        found, seen = predictor.look(picture)
+    def look(shot: Shot) -> Look:
+        found, seen = predictor.look(shot.picture)
         if skeleton:
             found = found.convert(skeleton)
-        layers: dict[str, Callable[[], Drawing]] = {"": partial(draw, picture, found)}
+        layers: dict[str, Callable[[], Drawing]] = {"": partial(draw, shot.picture, found)}
         if args.show_maps:
-            layers |= _maps(picture, seen, predictor)
+            layers |= _maps(shot.picture, seen, predictor)
         return Look(found, layers)
 
+    looking: Looking = Following(look, sure, args) if args.track else look
     sinks: list[Sink] = []
     if args.out:
-        sinks.append(Folder(args.out, sources, "-pose"))
+        folder = FollowedFolder if args.track else Folder
+        sinks.append(folder(args.out, sources, "-pose"))
     if args.write_json:
         sinks.append(OpenPoseFolder(args.write_json, sources))
-    return over(sources, look, sinks, args)
+    return over(sources, looking, sinks, args)
 
 
 def open_pose(args: argparse.Namespace) -> "PosePredictor | TopDown":

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TextIO
 
 from visionkit.errors import UsageError
@@ -26,10 +27,16 @@ class Look(NamedTuple):
         found: what was found.
         layers: pictures of it, drawn when they are asked for, by the ending of their files' names; the first
             is the one to look at.
+        facts: more about it, for JSON.
     """
 
     found: Detections | Poses
     layers: Mapping[str, Callable[[], Drawing]]
+    facts: Mapping[str, Any] = MappingProxyType({})
+
+    def record(self, file: str, **facts: Any) -> dict[str, Any]:
+        """What `--json` prints of one picture or frame, all facts included; see `record`."""
+        return record(file, self.found, **(facts | dict(self.facts)))
 
 
 #: Takes one frame: its number and what was seen in it.
@@ -62,6 +69,8 @@ def record(file: str, found: Detections | Poses, **facts: Any) -> dict[str, Any]
         "image_size": list(found.image_size),
         "confidence": _rounded(found.confidence, 5),
     }
+    if found.tracker_id is not None:
+        entry["tracker_id"] = found.tracker_id.tolist()
     if isinstance(found, Poses):
         return entry | {
             "skeleton": found.skeleton.name,
@@ -163,7 +172,7 @@ class Folder(_Files):
         name = self.name(source, self._ending, [f"{layer}.jpg" for layer in seen.layers])
         for layer, draw in seen.layers.items():
             draw().save(self.path / f"{name}{layer}.jpg")
-        atomic_write(self.path / f"{name}.json", json.dumps(record(source, seen.found)) + "\n")
+        atomic_write(self.path / f"{name}.json", json.dumps(seen.record(source)) + "\n")
 
     @contextmanager
     def moving(self, video: "Video", step: int) -> Iterator[Take]:
@@ -185,7 +194,7 @@ class Folder(_Files):
             def take(number: int, seen: Look) -> None:
                 if not log:
                     begin(seen)
-                log[0].write(json.dumps(record(video.name, seen.found, frame=number)) + "\n")
+                log[0].write(json.dumps(seen.record(video.name, frame=number)) + "\n")
                 for layer, draw in seen.layers.items():
                     writers[layer].write(draw())
 

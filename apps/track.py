@@ -1,0 +1,25 @@
+"""`visionkit track`: follow objects through videos, cameras and sequences of pictures, and count them."""
+
+import argparse
+
+from .detector import open_detector, use_threads
+from .following import FollowedFolder, Following, lower_confidence
+from .loop import Shot, over, sources_of
+from .results import Look
+
+#: The confidence of sure detections, which is that of `detect`.
+CONFIDENCE = 0.4
+
+
+def run(args: argparse.Namespace) -> int:
+    """Follow what is found in every source; see `over`."""
+    sources = sources_of(args)
+    use_threads(args)
+    sure = lower_confidence(args, CONFIDENCE)
+    detector = open_detector(args)
+
+    def look(shot: Shot) -> Look:
+        return Look(detector(shot.picture), {})
+
+    sinks = [FollowedFolder(args.out, sources, "-tracked")] if args.out else []
+    return over(sources, Following(look, sure, args), sinks, args)
