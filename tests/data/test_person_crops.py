@@ -216,6 +216,10 @@ def test_what_cannot_be_cropped_is_refused():
         PersonCrops(boxes, SIZE)
     with pytest.raises(UsageError, match="room"):
         PersonCrops(Crowd(), SIZE, room=0.9)
+    with pytest.raises(UsageError, match="above 0"):
+        PersonCrops(Crowd(), (0, 48))
+    with pytest.raises(UsageError, match="above 0"):
+        PersonCrops(Crowd(), SIZE, padding=0)
     nobody = Crowd()
     nobody.records = tuple(replace(r, keypoints=np.zeros_like(r.keypoints)) for r in nobody.records)
     with pytest.raises(DataError, match="nothing to learn"):

@@ -38,8 +38,9 @@ class PersonCrops(DetectionDataset):
     ) -> None:
         if dataset.skeleton is None:
             raise UsageError("crops of people need a data set with key-points", value=dataset.problems.file)
-        if not room >= 1:
-            raise UsageError("room must be 1 or more", value=room)
+        if min(*size, padding) <= 0 or not room >= 1:
+            reason = "crops need a size and padding above 0, and room of 1 or more"
+            raise UsageError(reason, value=(size, padding, room))
         self.skeleton, self.size, self.padding, self.room = dataset.skeleton, size, padding, room
         self._source = dataset
         people = [person for record in dataset.records for person in _people(record)]
