@@ -1,4 +1,4 @@
-"""`visionkit eval`: score a detector, or a file of detections or keypoints."""
+"""`visionkit eval`: score a detector or a pose network, or a file of detections or keypoints."""
 
 import argparse
 import json
@@ -29,11 +29,13 @@ def run(args: argparse.Namespace) -> int:
     if sum(map(bool, (args.weights, args.detections, args.keypoints))) != 1:
         raise UsageError("give one of --weights, --detections and --keypoints")
     _check_metric(args)
-    dataset = from_data_flags(args, pictures=bool(args.weights))
+    poses = bool(args.weights) and _finds_poses(args.weights)
+    dataset = from_data_flags(args, pictures=bool(args.weights), keypoints=poses)
     mention_problems(dataset)
     if args.metric not in (None, "oks"):
         return _score_distances(dataset, args)
-    scores, entries = _score_network(dataset, args) if args.weights else _score_file(dataset, args)
+    score = _score_poses if poses else _score_network if args.weights else _score_file
+    scores, entries = score(dataset, args)
     print(json.dumps(scores.to_dict()) if args.json else scores.table())
     if args.report:
         from .report import write_report
@@ -101,6 +103,31 @@ def _score_network(
         exact = validation.score(validation.detect(detector.network, _progress))
         scores = replace(scores, notes=(*scores.notes, _loss(detector.precision, scores, exact)))
     return scores, entries
+
+
+def _finds_poses(weights: str) -> bool:
+    from visionkit.models.zoo import task
+
+    return task(None, weights) == "pose"
+
+
+def _score_poses(
+    dataset: "DetectionDataset", args: argparse.Namespace
+) -> "tuple[Scores, list[dict[str, Any]]]":
+    """A network of many people on the pictures, one of one person on the boxes of the ground truth."""
+    from visionkit.engine.pose_validation import pose_validation
+    from visionkit.models.zoo import open_weights
+
+    use_threads(args)
+    precision = args.precision or "float32"
+    if precision == "int8":
+        raise UsageError("pose networks have no int8 yet", remedy="use --precision bfloat16")
+    network, info = open_weights(args.weights)
+    info = replace(info, input_size=args.size or info.input_size)
+    validation = pose_validation(dataset, info, skip_bad=args.skip_bad)
+    say(f"points of {info.skeleton.name}, of {validation.ground_truth['categories'][0]['name']}")
+    entries = validation.detect(network, _progress, precision=precision)
+    return validation.score(entries), entries
 
 
 def _loss(precision: str, scores: "Scores", exact: "Scores") -> str:

@@ -37,9 +37,9 @@ def run(args: argparse.Namespace) -> int:
     folder = Path(args.resume or args.out).absolute()
     from visionkit.models.zoo import task
 
-    poses = task(args.model, args.weights) == "pose"
     if args.model and args.weights:
         raise UsageError("--model and --weights exclude each other: weights know their network")
+    poses = task(args.model, args.weights) == "pose"
     sets = [
         open_dataset(
             getattr(args, f"{part}_json"), getattr(args, f"{part}_images"), getattr(args, part),

@@ -103,14 +103,14 @@ class PoseCard:
     build: BuildPose | BuildPerson
     summary: str
     people: str = "many"
-    input_size: tuple[int, int] = (320, 320)
+    input_size: tuple[int, int] = (384, 384)
     stride: int = 4
-    sigma: float = 2.0
+    sigma: float = 1.5
     limb_width: float = 3.0
     background: bool = False
     mean: float = 114.0
     scale: float = 1 / 64
-    focus: float = 0.0
+    focus: float = 3.0
     lr: float = 2e-3
 
     def info(self, skeleton: Skeleton, names: Sequence[str], category_ids: Sequence[int]) -> PoseInfo:

@@ -65,6 +65,8 @@ class PoseSet(DetectionDataset):
     `damaged` names files that cannot be read.
     """
 
+    skeleton = PUPPET
+
     def __init__(self, count, rng, sizes=((64, 96),), names=("person",), most=2, side=24.0):
         self.damaged, records = set(), []
         for i in range(count):

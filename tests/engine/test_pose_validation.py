@@ -7,12 +7,15 @@ import pytest
 
 from tests.engine.made_up import people
 from tests.engine.pose_made_up import PUPPET, PoseSet, TwoConvs
+from visionkit.data.dataset import Record
 from visionkit.engine.keypoints import evaluate_keypoints
 from visionkit.engine.pose_info import PoseInfo
-from visionkit.engine.pose_validation import PoseValidation, as_one_category
+from visionkit.engine.pose_validation import CropValidation, PoseValidation, as_one_category, pose_validation
 from visionkit.errors import DataError, UsageError
+from visionkit.vision.affine import move_keypoints
 from visionkit.vision.letterbox import Letterbox
 from visionkit.vision.poses import Poses
+from visionkit.vision.skeleton import Skeleton
 
 INFO = PoseInfo("stub", PUPPET, input_size=(64, 96), stride=4)
 
@@ -103,6 +106,106 @@ def test_categories_with_points_are_one(rng):
         as_one_category({"images": [], "annotations": [], "categories": [boxes]})
 
 
+def test_other_points_are_refused(data):
+    other = replace(PUPPET, keypoints=("head", "left_paw", "right_paw", "left_foot", "right_foot"))
+    with pytest.raises(DataError, match=r"other points.*left_hand.*left_paw"):
+        PoseValidation(data, replace(INFO, skeleton=other))
+
+
+ONE = replace(INFO, people="one", input_size=(64, 48))
+
+
+def labelled(data):
+    """(image id, points) of everybody who has a labelled point."""
+    return [
+        (record.image_id, pose)
+        for record in data.records
+        for pose in record.keypoints
+        if (pose[:, 2] > 0).any()
+    ]
+
+
+class Crops:
+    """A codec that gives every crop the points of its person."""
+
+    def __init__(self, validation):
+        self.validation, self.next = validation, 0
+
+    def decode(self, maps, threshold):
+        found = []
+        for _ in range(len(maps[0])):
+            index = self.next % self.validation.count
+            self.next += 1
+            points = move_keypoints(
+                self.validation.matrix(index), self.validation.items.records[index].keypoints
+            )
+            sure = (points[..., 2] > 0).astype(np.float32)
+            found.append(Poses(points[..., :2], sure, np.ones(1), PUPPET, ONE.input_size))
+        return found
+
+
 def test_networks_of_one_person_see_crops(data):
+    validation = pose_validation(data, ONE)
+    assert isinstance(validation, CropValidation)
+    validation.codec = Crops(validation)
+    network = TwoConvs(ONE.channels)
+    entries = validation.detect(network)
+    wanted = labelled(data)
+    assert [e["image_id"] for e in entries] == [image for image, _ in wanted]
+    for entry, (_, points) in zip(entries, wanted, strict=True):
+        table = np.reshape(entry["keypoints"], (-1, 3))
+        np.testing.assert_allclose(table[:, :2], points[:, :2] * (points[:, 2:] > 0), atol=1e-3)
+    scores = validation.score(entries)
+    assert scores["AP"] == pytest.approx(1)
     with pytest.raises(UsageError, match="crops"):
-        PoseValidation(data, replace(INFO, people="one"))
+        PoseValidation(data, ONE)
+    with pytest.raises(UsageError, match="pictures"):
+        CropValidation(data, INFO)
+
+
+def test_crops_are_those_of_the_whole_picture(data):
+    """What a network sees of a person lies where the map says."""
+    validation = CropValidation(data, ONE)
+    spots = 0
+    for index, record in enumerate(validation.items.records):
+        pixels, matrix = validation.read(index)
+        np.testing.assert_array_equal(matrix, validation.matrix(index))
+        for k, (x, y, v) in enumerate(move_keypoints(matrix, record.keypoints)[0]):
+            inside = v and 2 <= x < 46 and 2 <= y < 62
+            gaps = [abs(record.keypoints[0, k, :2] - other).max() for other in everybody(data, record)]
+            if inside and sorted(gaps)[1] > 8:  # no other spot covers this one
+                spots += 1
+                assert pixels[int(y), int(x), 0 if k % 2 else 1] > 200
+    assert spots > 10
+
+
+def everybody(data, record):
+    """All points of a picture, of everybody."""
+    (whole,) = (r for r in data.records if r.image_id == record.image_id)
+    return [xy for pose in whole.keypoints for xy in pose[pose[:, 2] > 0, :2]]
+
+
+def test_part_of_the_torso():
+    """Two people, of one the torso is labelled; a point further than a fifth of it counts as wrong."""
+    names = ("left_shoulder", "right_shoulder", "left_hip", "right_hip")
+    body = Skeleton("body", names, ((0, 1), (0, 2), (1, 3)), sigmas=(0.1,) * 4)
+    points = np.array([[[40, 10, 2], [20, 10, 2], [40, 50, 2], [20, 50, 2]]], np.float32)
+    record = Record.of(1, "1.png", None, (64, 64), [((10, 0, 50, 60), 0, False)])
+    data = PoseSet(1, np.random.default_rng(0))
+    data.skeleton, data.records = body, (replace(record, keypoints=points),)
+    document = {
+        "images": [{"id": 1, "file_name": "1.png", "width": 64, "height": 64}],
+        "categories": [{"id": 3, "name": "person", "keypoints": list(names)}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 3, "bbox": [10, 0, 40, 60], "area": 1200,
+                         "iscrowd": 0, "keypoints": [int(n) for n in points.ravel()], "num_keypoints": 4}],
+    }  # fmt: skip
+    data.to_coco = lambda: document
+    validation = CropValidation(data, replace(ONE, skeleton=body))
+    torso = np.hypot(20, 40)
+    moved = points.copy()
+    moved[0, 0, 0] += 0.19 * torso
+    moved[0, 1, 0] -= 0.21 * torso
+    entry = {"image_id": 1, "category_id": 3, "keypoints": moved.ravel().tolist(), "score": 1.0}
+    scores = validation.score([entry])
+    assert scores["PCK"] == pytest.approx(3 / 4)
+    assert list(scores.values)[0] == "AP"

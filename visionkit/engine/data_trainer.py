@@ -54,10 +54,14 @@ def data_trainer(
     progress: Progress | None,
     config: Mapping[str, Mapping[str, Any]] | None,
     train_ap: bool,
+    items: DetectionDataset | None = None,
 ) -> Trainer:
-    """A trainer of what `what` says, for a described network on a data set; see `detector_trainer`."""
+    """A trainer of what `what` says, for a described network on a data set; see `detector_trainer`.
+
+    `items` are what the network sees one by one, where that is not the pictures of `train`.
+    """
     loader = Loader(
-        train,
+        items or train,
         data.batch,
         info.input_size,
         augment=data.augment,

@@ -1,19 +1,20 @@
 """The best score that any pose network could reach: ground truth through the real encoding and decoding.
 
-Ground truth -> codec.encode -> codec.decode -> pycocotools. What is lost on the way (people whose points fall
-together, limbs that are not labelled, small people) no training can bring back.
+Ground truth -> codec.encode -> codec.decode -> pycocotools. What is lost on the way (limbs of which an end is
+not labelled, points of two people in one place, people too small for the maps) no training can bring back.
 """
 
 from typing import Any
 
 import numpy as np
 
-from ..data.dataset import DetectionDataset, Record
+from ..data.dataset import DetectionDataset
+from ..errors import DataError
 from ..vision.affine import move_keypoints
-from ..vision.letterbox import Letterbox
+from .oracle import DOUBTFUL, REFUSED
 from .pose_info import PoseInfo
-from .pose_validation import PoseValidation
-from .scores import Scores
+from .pose_validation import pose_validation
+from .scores import Scores, shown_score
 
 _BATCH = 16
 
@@ -24,19 +25,38 @@ def pose_ceiling(dataset: DetectionDataset, info: PoseInfo, *, most: int = 500) 
     Args:
         dataset: has the network's points.
         info: skeleton, stride, widths and input size to judge.
+        most: so many pictures with their people.
+
+    Raises:
+        DataError: the data has other points, or there is nobody to find.
     """
     part = dataset.part(range(min(most, len(dataset))))
-    validation = PoseValidation(part, info, cache=False)
+    validation = pose_validation(part, info)
     entries: list[dict[str, Any]] = []
-    for start in range(0, len(part), _BATCH):
-        records = part.records[start : start + _BATCH]
-        boxes = [Letterbox(record.size, info.input_size) for record in records]
-        points = [_placed(record, box) for record, box in zip(records, boxes, strict=True)]
+    for start in range(0, validation.count, _BATCH):
+        placed = [(k, validation.matrix(k)) for k in range(start, min(start + _BATCH, validation.count))]
+        points = [
+            move_keypoints(matrix, np.asarray(validation.items.records[k].keypoints)) for k, matrix in placed
+        ]
         maps = validation.codec.encode(points, None, info.input_size).maps
-        entries += validation.found(maps, list(enumerate(boxes, start)))
+        entries += validation.found(maps, placed)
     return validation.score(entries)
 
 
-def _placed(record: Record, box: Letterbox) -> Any:
-    points = np.zeros((len(record.boxes), 0, 3), np.float32) if record.keypoints is None else record.keypoints
-    return move_keypoints(box.matrix, points)
+def pose_gate(
+    dataset: DetectionDataset, info: PoseInfo, *, most: int = 500, least: float = REFUSED
+) -> list[str]:
+    """Refuse to train what cannot succeed; returns warnings.
+
+    Raises:
+        DataError: nobody is labelled, or the ceiling of AP50 is below `least`; the message says why.
+    """
+    scores = pose_ceiling(dataset, info, most=most)
+    ap50 = scores["AP50"]
+    if ap50 is None:
+        return [f"nobody is labelled in the first {most} pictures: the ceiling is not known"]
+    text = f"a perfect network would reach AP {shown_score(scores['AP'])}, AP50 {shown_score(ap50)}"
+    if ap50 < least:
+        remedy = "use a larger --size, or a `skeleton` whose limbs join all points that belong to one object"
+        raise DataError(f"training cannot succeed: {text}", file=dataset.problems.file, remedy=remedy)
+    return [text] if ap50 < DOUBTFUL else []

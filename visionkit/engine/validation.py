@@ -50,6 +50,7 @@ class DataValidation(ABC):
         skip_bad: leave out pictures that cannot be read, of the ground truth too, instead of stopping; they
             are counted in the notes and listed in `failed`.
         cache: keep the network's inputs in memory if they fit (1 GB).
+        items: what the network sees one by one, where that is not the pictures.
 
     Attributes:
         failed: by file, why a picture was left out.
@@ -59,9 +60,11 @@ class DataValidation(ABC):
     """
 
     def __init__(
-        self, dataset: DetectionDataset, info: Description, *, batch: int, skip_bad: bool, cache: bool
-    ) -> None:
-        self.dataset, self.count = dataset, len(dataset)
+        self, dataset: DetectionDataset, info: Description, *, batch: int, skip_bad: bool, cache: bool,
+        items: DetectionDataset | None = None,
+    ) -> None:  # fmt: skip
+        self.dataset, self.items = dataset, items or dataset
+        self.count = len(self.items)
         self._info = info
         self.batch = min(batch, self.count)
         self.skip_bad = skip_bad
@@ -104,11 +107,14 @@ class DataValidation(ABC):
 
     def score(self, entries: Sequence[Mapping[str, Any]]) -> Scores:
         """Score what `detect` found, over the pictures that could be read."""
-        ids = [record.image_id for record in self.dataset.records if record.file not in self.failed]
-        scores = self.evaluate(entries, ids)
+        scores = self.evaluate(entries, self.readable())
         if self.failed:
             scores = scores.noting([f"pictures left out because they cannot be read: {len(self.failed)}"])
         return scores
+
+    def readable(self) -> list[int]:
+        """The ids of the pictures that could be read."""
+        return [record.image_id for record in self.dataset.records if record.file not in self.failed]
 
     def detect(
         self,
@@ -148,7 +154,7 @@ class DataValidation(ABC):
         """What `read` gives; None where the picture cannot be read."""
         if self._cached is not None and index in self._cached:
             return self._cached[index]
-        file = self.dataset.records[index].file
+        file = self.items.records[index].file
         if file in self.failed:
             return None
         try:
