@@ -2,20 +2,15 @@
 
 import argparse
 
-from visionkit.errors import UsageError
-
 from .detector import WEIGHTS
 
 
 def run(args: argparse.Namespace) -> int:
     """Write the file; its absolute path is the last line printed."""
     from visionkit.engine.export import export_onnx
-    from visionkit.engine.info import DetectorInfo
     from visionkit.models.zoo import open_weights
 
     network, info = open_weights(args.weights or WEIGHTS)
-    if not isinstance(info, DetectorInfo):
-        raise UsageError("export writes detectors only", value=args.weights)
     done = export_onnx(network, info, args.out, size=args.size, batch=args.batch, decoded=args.decoded)
     for kind, ends in (("input", done.inputs), ("output", done.outputs)):
         for name, shape in ends.items():

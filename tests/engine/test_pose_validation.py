@@ -208,4 +208,4 @@ def test_part_of_the_torso():
     entry = {"image_id": 1, "category_id": 3, "keypoints": moved.ravel().tolist(), "score": 1.0}
     scores = validation.score([entry])
     assert scores["PCK"] == pytest.approx(3 / 4)
-    assert list(scores.values)[0] == "AP"
+    assert next(iter(scores.values)) == "AP"

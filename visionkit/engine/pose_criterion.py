@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ShapeError, UsageError
+from ..kernels import pose_loss as kernels
 from ..tensor import Tensor
 from ..vision.fields import FieldCodec
 from ..vision.heatmaps import HeatmapCodec, PoseTargets
@@ -41,8 +42,11 @@ class PoseCriterion:
         if not 0 <= focus < np.inf:
             raise UsageError("focus must be 0 or more", value=focus)
         self.codec, self.focus = codec, float(focus)
-        self._kinds = ("heat", "fields") if isinstance(codec, FieldCodec) else ("heat",)
-        self._background = (codec.heatmaps if isinstance(codec, FieldCodec) else codec).background
+        many = isinstance(codec, FieldCodec)
+        background = (codec.heatmaps if isinstance(codec, FieldCodec) else codec).background
+        self._names = ("heat", "fields") if many else ("heat",)
+        self._gradients: dict[Any, Floats] = {}
+        self._kinds = (kernels.BACKGROUND if background else kernels.HEAT, kernels.FIELDS)
 
     def targets(self, batch: Any) -> PoseTargets:
         """The targets of a batch with `images`, `boxes`, `ignore` and `keypoints`; see `Batch`."""
@@ -51,63 +55,69 @@ class PoseCriterion:
             for boxes, ignore, keypoints in zip(batch.boxes, batch.ignore, batch.keypoints, strict=True)
         ]
         targets = self.codec.encode(batch.keypoints, left_out, batch.images.shape[1:3])
-        for wanted, kind in zip(targets.maps, self._kinds, strict=True):
-            joints = wanted[..., :-1] if kind == "heat" and self._background else wanted
-            targets.mask[joints.any(axis=-1)] = 1
+        hidden = targets.mask[..., 0] == 0
+        for wanted, kind in zip(targets.maps, self._kinds, strict=False):
+            said = wanted[hidden] != 0
+            targets.mask[hidden, 0] += (said[:, :-1] if kind == kernels.BACKGROUND else said).any(axis=1)
+        np.minimum(targets.mask, 1, out=targets.mask)
         return targets
 
     def __call__(self, maps: Sequence[Tensor], batch: Any) -> Mapping[str, Tensor]:
         """Losses by name (heat_1, fields_1, heat_2, ...) as Tensors, for the tape."""
-        wanted, weights = self._wanted(maps, batch)
-        return {
-            name: ((one - target) ** 2 * weight).sum()
-            for name, one, target, weight in zip(self._names(maps), maps, wanted, weights, strict=True)
-        }
+        wanted, scale = self._wanted(maps, batch)
+        losses = {}
+        for number, (one, target) in enumerate(zip(maps, wanted, strict=True)):
+            target = target.astype(one.dtype)
+            weight = scale[..., None] * (1 + one.dtype.type(self.focus) * self._shape(target, number))
+            losses[self._name(number)] = ((one - target) ** 2 * weight).sum()
+        return losses
 
     def value_and_gradients(self, maps: Maps, batch: Any) -> tuple[Losses, Gradients]:
-        """The same losses as numbers, and the gradient of their sum along each map."""
-        wanted, weights = self._wanted(maps, batch)
+        """The same losses as numbers, and the gradient of their sum along each map.
+
+        The gradients are overwritten by the next call with maps of these shapes.
+        """
+        wanted, scale = self._wanted(maps, batch)
         losses, gradients = {}, []
-        for name, one, target, weight in zip(self._names(maps), maps, wanted, weights, strict=True):
-            error = one - target
-            gradient = error * weight
-            error *= gradient
-            gradient *= 2
-            losses[name] = float(error.sum(dtype=np.float64))
+        for number, (one, target) in enumerate(zip(maps, wanted, strict=True)):
+            gradient = self._memory(number, one)
+            kind, focus = self._kinds[number % len(self._names)], one.dtype.type(self.focus)
+            losses[self._name(number)] = kernels.squared(one, target, scale, kind, focus, gradient)
             gradients.append(gradient)
         return losses, tuple(gradients)
 
-    def _names(self, maps: Sequence[Any]) -> list[str]:
-        return [f"{kind}_{stage}" for stage in range(1, 1 + self._stages(maps)) for kind in self._kinds]
+    def _memory(self, number: int, like: Floats) -> Floats:
+        """Memory for a gradient: new pages for 60 MB at every step would cost a third of the time."""
+        key = (number, like.shape, like.dtype)
+        if key not in self._gradients:
+            self._gradients[key] = np.empty(like.shape, like.dtype)
+        return self._gradients[key]
 
-    def _stages(self, maps: Sequence[Any]) -> int:
-        stages, rest = divmod(len(maps), len(self._kinds))
+    def _name(self, number: int) -> str:
+        stage, kind = divmod(number, len(self._names))
+        return f"{self._names[kind]}_{stage + 1}"
+
+    def _wanted(self, maps: Sequence[Any], batch: Any) -> tuple[list[NDArray[np.float32]], Floats]:
+        """The target of each map, and (B, h, w) weights of the cells."""
+        stages, rest = divmod(len(maps), len(self._names))
         if rest or not stages:
-            raise ShapeError(f"expected {' and '.join(self._kinds)} of every stage, got {len(maps)} maps")
-        return stages
-
-    def _wanted(self, maps: Sequence[Any], batch: Any) -> tuple[list[Floats], list[Floats]]:
-        """Targets and weights for each map, those of all stages the same."""
-        stages, targets = self._stages(maps), self.targets(batch)
-        for number, (one, target) in enumerate(zip(maps, targets.maps * stages, strict=True)):
+            raise ShapeError(f"expected {' and '.join(self._names)} of every stage, got {len(maps)} maps")
+        targets = self.targets(batch)
+        wanted = [*targets.maps] * stages
+        for number, (one, target) in enumerate(zip(maps, wanted, strict=True)):
             if one.shape != target.shape:
                 raise ShapeError(f"map {number}: expected {target.shape}, got {one.shape}")
-        dtype = maps[0].dtype
         counted = max(float(targets.mask.sum(dtype=np.float64)), 1.0)
-        scale = targets.mask.astype(dtype) / dtype.type(counted)
-        weights: list[Floats] = []
-        for target, kind in zip(targets.maps, self._kinds, strict=True):
-            weight = np.broadcast_to(scale, target.shape)
-            if self.focus:
-                weight = scale * (1 + np.float32(self.focus) * self._shape(target, kind))
-            weights.append(weight)
-        return [target.astype(dtype, copy=False) for target in targets.maps] * stages, weights * stages
+        scale = targets.mask[..., 0].astype(maps[0].dtype)
+        scale /= maps[0].dtype.type(counted)
+        return wanted, scale
 
-    def _shape(self, target: NDArray[np.float32], kind: str) -> NDArray[np.float32]:
-        """How much a cell belongs to a joint or limb, 0..1, as the target's shape."""
-        if kind == "fields":
+    def _shape(self, target: Floats, number: int) -> Floats:
+        """How much a cell belongs to a joint or limb, 0..1."""
+        kind = self._kinds[number % len(self._names)]
+        if kind == kernels.FIELDS:
             pairs = target.reshape(*target.shape[:3], -1, 2)
             return np.repeat((pairs**2).sum(axis=-1), 2, axis=-1)
-        if not self._background:
+        if kind == kernels.HEAT:
             return target
         return np.concatenate([target[..., :-1], 1 - target[..., -1:]], axis=-1)
