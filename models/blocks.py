@@ -38,6 +38,13 @@ class ConvNorm(Module):
         return self.act(x) if self.act else x
 
 
+def last_conv(inputs: int, outputs: int, kernel: int, *, rng: np.random.Generator) -> Conv2d:
+    """A convolution that predicts: it says next to nothing at first, as nearly all of its targets do."""
+    conv = Conv2d(inputs, outputs, kernel, padding=kernel // 2, rng=rng)
+    conv.weight.data = init.normal(conv.weight.shape, 0.01, rng=rng)
+    return conv
+
+
 class Residual(Module):
     """x + conv3x3(conv1x1(x)), the 1x1 to half the channels (Redmon and Farhadi 2018)."""
 

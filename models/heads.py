@@ -8,10 +8,10 @@ import math
 import numpy as np
 
 from visionkit import functional as F
-from visionkit.nn import Conv2d, Module, init
+from visionkit.nn import Conv2d, Module
 from visionkit.tensor import Tensor
 
-from .blocks import ConvNorm
+from .blocks import ConvNorm, last_conv
 
 #: Share of cells that hold an object before anything is learnt (Lin et al. 2017b, section 4.1).
 PRIOR = 0.01
@@ -20,12 +20,6 @@ PRIOR = 0.01
 def channels_per_anchor(classes: int) -> int:
     """x, y, w, h, objectness, and one channel per class where there are several."""
     return 5 + (classes if classes > 1 else 0)
-
-
-def _last(inputs: int, outputs: int, kernel: int, rng: np.random.Generator) -> Conv2d:
-    conv = Conv2d(inputs, outputs, kernel, padding=kernel // 2, rng=rng)
-    conv.weight.data = init.normal(conv.weight.shape, 0.01, rng=rng)
-    return conv
 
 
 def _rare(conv: Conv2d, anchors: int, position: int) -> None:
@@ -42,7 +36,7 @@ class LightHead(Module):
     ) -> None:
         outputs = anchors * channels_per_anchor(classes)
         self.conv = [ConvNorm(c, c, 3, rng=rng) for c in inputs]
-        self.predict = [_last(c, outputs, 1, rng) for c in inputs]
+        self.predict = [last_conv(c, outputs, 1, rng=rng) for c in inputs]
         for conv in self.predict:
             _rare(conv, anchors, 4)
 
@@ -65,8 +59,8 @@ class SharedHead(Module):
         c, self.anchors, self.scores = inputs[0], anchors, channels_per_anchor(classes) - 4
         self.box = [Conv2d(c, c, 3, padding=1, rng=rng) for _ in range(4)]
         self.score = [Conv2d(c, c, 3, padding=1, rng=rng) for _ in range(4)]
-        self.predict_box = _last(c, anchors * 4, 3, rng)
-        self.predict_score = _last(c, anchors * self.scores, 3, rng)
+        self.predict_box = last_conv(c, anchors * 4, 3, rng=rng)
+        self.predict_score = last_conv(c, anchors * self.scores, 3, rng=rng)
         _rare(self.predict_score, anchors, 0)
 
     def forward(self, levels: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -5,11 +5,11 @@ from itertools import pairwise
 import numpy as np
 
 from visionkit import functional as F
-from visionkit.nn import Conv2d, Module, Sequential, Upsample, init
+from visionkit.nn import Module, Sequential, Upsample
 from visionkit.tensor import Tensor
 
 from .backbones import DilatedMobileNet, TinyDarknet
-from .blocks import ConvNorm, Residual
+from .blocks import ConvNorm, Residual, last_conv
 from .hourglass import Hourglass
 
 Maps = tuple[Tensor, ...]
@@ -51,9 +51,7 @@ class Stage(Module):
         self, body: Module, channels: int, points: int, fields: int, *, rng: np.random.Generator
     ) -> None:
         self.body = body
-        self.heat, self.fields = (Conv2d(channels, outputs, 1, rng=rng) for outputs in (points, fields))
-        for conv in (self.heat, self.fields):  # nearly all of the targets is 0, so nearly 0 is where to start
-            conv.weight.data = init.normal(conv.weight.shape, 0.01, rng=rng)
+        self.heat, self.fields = (last_conv(channels, outputs, 1, rng=rng) for outputs in (points, fields))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(B, h, w, C) to heat maps (B, h, w, points) and fields (B, h, w, fields)."""

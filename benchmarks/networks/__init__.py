@@ -6,11 +6,11 @@ import numpy as np
 
 from visionkit.models.detectors import yolo_nano
 from visionkit.models.hourglass import Hourglass
+from visionkit.models.openpose_vgg import Branch, VggFront
 from visionkit.nn import Module
 
-from .classifiers import MobileNetV2, ResNet18, VggFront
+from .classifiers import MobileNetV2, ResNet18
 from .detectors import YoloV3Tiny
-from .pose import OpenPoseStage
 
 _NETWORKS = {
     "resnet18": ResNet18,
@@ -18,7 +18,7 @@ _NETWORKS = {
     "mobilenet-v2": MobileNetV2,
     "yolov3-tiny": YoloV3Tiny,
     "hourglass": partial(Hourglass, 4, 256),
-    "openpose-stage": OpenPoseStage,
+    "openpose-stage": partial(Branch, 185, 38),  # fields from the picture's 128, 38 and 19 before
     "yolo-nano": partial(yolo_nano, 80),
 }
 

@@ -1,12 +1,10 @@
-"""Networks that name a whole picture, and the part of one that others stand on."""
-
-from itertools import pairwise
+"""Networks that name a whole picture."""
 
 import numpy as np
 
 from visionkit import functional as F
 from visionkit.models.blocks import ConvNorm, InvertedResidual
-from visionkit.nn import Conv2d, GlobalAvgPool2d, Linear, MaxPool2d, Module
+from visionkit.nn import GlobalAvgPool2d, Linear, MaxPool2d, Module
 from visionkit.tensor import Tensor
 
 
@@ -44,26 +42,6 @@ class ResNet18(Module):
         for block in self.blocks:
             x = block(x)
         return self.scores(self.mean(x).reshape(x.shape[0], -1))
-
-
-class VggFront(Module):
-    """The first ten convolutions of VGG-19 (Simonyan and Zisserman 2015), as OpenPose takes them.
-
-    75.4 GFLOP at 368 x 368.
-    """
-
-    def __init__(self, *, rng: np.random.Generator) -> None:
-        widths = (3, 64, 64, 128, 128, 256, 256, 256, 256, 512, 512)
-        self.convs = [Conv2d(a, b, 3, 1, 1, rng=rng) for a, b in pairwise(widths)]
-        self.pool = MaxPool2d(2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, H, W, 3) to maps (B, H / 8, W / 8, 512)."""
-        for i, conv in enumerate(self.convs):
-            x = F.relu(conv(x))
-            if i in (1, 3, 7):
-                x = self.pool(x)
-        return x
 
 
 class MobileNetV2(Module):

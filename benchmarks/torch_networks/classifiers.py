@@ -47,7 +47,7 @@ class ResNet18(nn.Module):
 
 
 class VggFront(nn.Module):
-    """See `networks.classifiers.VggFront`."""
+    """See `visionkit.models.openpose_vgg.VggFront`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class VggFront(nn.Module):
 
 
 class InvertedResidual(nn.Module):
-    """See `networks.classifiers.InvertedResidual`."""
+    """See `visionkit.models.blocks.InvertedResidual`."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, factor: int) -> None:
         super().__init__()

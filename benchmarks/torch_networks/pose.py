@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 
 class Bottleneck(nn.Module):
-    """See `networks.pose.Bottleneck`."""
+    """See `visionkit.models.hourglass.Bottleneck`."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -21,7 +21,7 @@ class Bottleneck(nn.Module):
 
 
 class Hourglass(nn.Module):
-    """See `networks.pose.Hourglass`."""
+    """See `visionkit.models.hourglass.Hourglass`."""
 
     def __init__(self, depth: int, channels: int) -> None:
         super().__init__()
@@ -36,15 +36,15 @@ class Hourglass(nn.Module):
 
 
 class OpenPoseStage(nn.Module):
-    """See `networks.pose.OpenPoseStage`."""
+    """See `visionkit.models.openpose_vgg.Branch`."""
 
     def __init__(self) -> None:
         super().__init__()
         self.convs = nn.ModuleList(nn.Conv2d(185 if i == 0 else 128, 128, 7, 1, 3) for i in range(5))
-        self.hidden, self.fields = nn.Conv2d(128, 128, 1), nn.Conv2d(128, 38, 1)
+        self.hidden, self.predict = nn.Conv2d(128, 128, 1), nn.Conv2d(128, 38, 1)
         self.act = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
         for conv in self.convs:
             x = self.act(conv(x))
-        return self.fields(self.act(self.hidden(x)))
+        return self.predict(self.act(self.hidden(x)))

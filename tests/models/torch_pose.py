@@ -168,6 +168,96 @@ class OpenPoseLite(nn.Module):
         return tuple(maps)
 
 
+class Stack(nn.Module):
+    def __init__(self, depth, c, points, block, last):
+        super().__init__()
+        self.body = nn.Sequential(Hourglass(depth, c, block), block(c), ConvNorm(c, c, 1, slope=0.0))
+        self.heat = nn.Conv2d(c, points, 1)
+        if not last:
+            self.trunk, self.back = nn.Conv2d(c, c, 1), nn.Conv2d(points, c, 1)
+
+
+class StackedHourglass(nn.Module):
+    def __init__(self, stem, stacks, c, points, depth=4, block=Bottleneck):
+        super().__init__()
+        self.stem = stem
+        self.stacks = nn.ModuleList(Stack(depth, c, points, block, i == stacks - 1) for i in range(stacks))
+
+    def forward(self, x):
+        x, maps = self.stem(x), []
+        for i, stack in enumerate(self.stacks):
+            y = stack.body(x)
+            maps.append(stack.heat(y))
+            if i < len(self.stacks) - 1:
+                x = x + stack.trunk(y) + stack.back(maps[-1])
+        return tuple(maps)
+
+
+def hourglass(points, stacks):
+    stem = nn.Sequential(
+        ConvNorm(3, 64, 7, 2, slope=0.0), Bottleneck(64, 128), nn.MaxPool2d(2), Bottleneck(128),
+        Bottleneck(128, 256),
+    )  # fmt: skip
+    return StackedHourglass(stem, stacks, 256, points)
+
+
+def hourglass_lite(points, stacks):
+    stem = nn.Sequential(ConvNorm(3, 32, 3, 2), ConvNorm(32, 96, 3, 2), Residual(96))
+    return StackedHourglass(stem, stacks, 96, points, block=Residual)
+
+
+class VggFront(nn.Module):
+    def __init__(self):
+        super().__init__()
+        widths = (3, 64, 64, 128, 128, 256, 256, 256, 256, 512, 512)
+        self.convs = nn.ModuleList(nn.Conv2d(widths[i], widths[i + 1], 3, 1, 1) for i in range(10))
+
+    def forward(self, x):
+        for i, conv in enumerate(self.convs):
+            x = fn.relu(conv(x))
+            x = fn.max_pool2d(x, 2) if i in (1, 3, 7) else x
+        return x
+
+
+class Branch(nn.Module):
+    def __init__(self, a, b, kernel, depth, hidden):
+        super().__init__()
+        self.convs = nn.ModuleList(
+            nn.Conv2d(128 if i else a, 128, kernel, 1, kernel // 2) for i in range(depth)
+        )
+        self.hidden, self.predict = nn.Conv2d(128, hidden, 1), nn.Conv2d(hidden, b, 1)
+
+    def forward(self, x):
+        for conv in self.convs:
+            x = fn.relu(conv(x))
+        return self.predict(fn.relu(self.hidden(x)))
+
+
+class OpenPose(nn.Module):
+    def __init__(self, points, fields, stages):
+        super().__init__()
+        self.front = VggFront()
+        self.reduce = nn.ModuleList([nn.Conv2d(512, 256, 3, 1, 1), nn.Conv2d(256, 128, 3, 1, 1)])
+        seen = 128 + points + fields
+        later = stages - 1
+        self.heat, self.fields = (
+            nn.ModuleList([
+                Branch(128, outputs, 3, 3, 512), *(Branch(seen, outputs, 7, 5, 128) for _ in range(later))
+            ])
+            for outputs in (points, fields)
+        )  # fmt: skip
+
+    def forward(self, x):
+        features = self.front(x)
+        for conv in self.reduce:
+            features = fn.relu(conv(features))
+        seen, maps = features, []
+        for heat, fields in zip(self.heat, self.fields, strict=True):
+            maps += [heat(seen), fields(seen)]
+            seen = torch.cat([maps[-1], maps[-2], features], 1)
+        return tuple(maps)
+
+
 def run(network, given, result):
     """Maps, gradients of their products with `given` seeds, and moved statistics, in float64."""
     state = {k[2:]: torch.tensor(v) for k, v in given.items() if k.startswith("w.")}
