@@ -13,8 +13,8 @@ from visionkit.graph.onnx import to_onnx
 from visionkit.models.caffe import CaffeNetwork
 from visionkit.models.detectors import yolo_nano
 from visionkit.models.hourglass import hourglass, hourglass_lite
-from visionkit.models.openpose_vgg import OpenPose
 from visionkit.models.openpose_lite import openpose_lite, openpose_lite_mobile
+from visionkit.models.openpose_vgg import OpenPose
 from visionkit.optim import SGD
 from visionkit.tensor import Tensor, no_grad
 from visionkit.weights import prototxt
