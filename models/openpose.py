@@ -47,10 +47,10 @@ def as_openpose(network: CaffeNetwork, description: StrPath | None = None) -> Po
     first = next((m for m in network.layers.values() if isinstance(m, Conv2d)), None)
     if skeleton is None or first is None or any(shape[1:3] != (2, 2) for shape in shapes):
         network.outputs = whole
+        wanted = " or ".join(f"{heat} and {fields}" for heat, fields in _SKELETONS)
         raise WeightsError(
-            "not one of OpenPose's networks for bodies: expected heat maps and fields of "
-            + " or ".join(f"{heat} and {fields}" for heat, fields in _SKELETONS)
-            + f" channels at an eighth of the picture, found {shapes}",
+            f"not one of OpenPose's networks for bodies: the last layer reads {shapes}, expected heat maps "
+            f"and fields of {wanted} channels at an eighth of the picture",
             file=description,
             remedy="use visionkit.models.caffe for other networks",
         )

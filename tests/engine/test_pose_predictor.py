@@ -252,15 +252,20 @@ def test_plans_are_kept_for_the_last_sizes(monkeypatch):
     )
     predictor = seeing(size=(64, 64))
     sizes = [(64, 64), (32, 128), (128, 32), (16, 300), (300, 16)]
-    for size in sizes[:4] * 2:
-        predictor(np.zeros((*size, 3), np.uint8))
-    assert len(made) == 4
-    predictor(np.zeros((*sizes[4], 3), np.uint8))  # the fifth; the first one goes
-    predictor(np.zeros((*sizes[1], 3), np.uint8))
+    pictures = [np.zeros((*size, 3), np.uint8) for size in sizes]
+    for picture in pictures * 2:
+        predictor(picture)
     assert len(made) == 5
-    predictor(np.zeros((*sizes[0], 3), np.uint8))
+    held = [plan.memory.nbytes for plan in predictor._plans.values()]
+    monkeypatch.setattr(pose_predictor, "ROOM", sum(held[1:]) - 1)
+    predictor(np.zeros((16, 120, 3), np.uint8))  # the first two go, for the others and the new one
+    predictor(pictures[2])
     assert len(made) == 6
-    assert len(predictor._plans) == 4
+    predictor(pictures[0])
+    assert len(made) == 7
+    monkeypatch.setattr(pose_predictor, "ROOM", 0)
+    predictor(pictures[1])
+    assert list(predictor._plans) == [predictor.input_size(sizes[1])]
 
 
 def test_threads_get_the_results_of_their_own_pictures():

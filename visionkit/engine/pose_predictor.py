@@ -29,8 +29,8 @@ from .validation import inference_mode
 STEP = 32
 #: Longest side of an input that follows its picture.
 LONGEST = 4096
-#: Plans that are kept, one for each input size; the one that has not been used for longest goes.
-PLANS = 4
+#: Bytes of plans that are kept, one plan an input size; those that have not been used for longest go.
+ROOM = 512_000_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -227,7 +227,7 @@ class PosePredictor:
     def _plan(self, size: Size) -> Plan:
         """The network compiled for an input's size, made at the first use; the lock is held."""
         if size not in self._plans:
-            if len(self._plans) >= PLANS:
+            while sum(plan.memory.nbytes for plan in self._plans.values()) > ROOM:
                 self._plans.popitem(last=False)
             with inference_mode(self.network):
                 self._plans[size] = compile_network(
