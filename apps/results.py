@@ -63,26 +63,17 @@ class Sink(Protocol):
 
 def record(file: str, found: Detections | Poses, **facts: Any) -> dict[str, Any]:
     """What `--json` prints of one picture or frame: lists with one entry a detection or pose."""
-    entry = {
-        "file": file,
-        **facts,
-        "image_size": list(found.image_size),
-        "confidence": _rounded(found.confidence, 5),
-    }
+    entry: dict[str, Any] = {"file": file, **facts, "image_size": list(found.image_size)}
+    sure = {"confidence": _rounded(found.confidence, 5)}
     if found.tracker_id is not None:
-        entry["tracker_id"] = found.tracker_id.tolist()
+        sure["tracker_id"] = found.tracker_id.tolist()
     if isinstance(found, Poses):
-        return entry | {
-            "skeleton": found.skeleton.name,
-            "keypoints": list(found.skeleton.keypoints),
-            "xy": _rounded(found.xy, 2),
-            "keypoint_confidence": _rounded(found.keypoint_confidence, 5),
-        }
-    return entry | {
-        "xyxy": _rounded(found.xyxy, 2),
-        "class_id": found.class_id.tolist(),
-        "name": [found.name(label) for label in found.class_id.tolist()],
-    }
+        entry |= {"skeleton": found.skeleton.name, "keypoints": list(found.skeleton.keypoints)}
+        points = _rounded(found.keypoint_confidence, 5)
+        return entry | {"xy": _rounded(found.xy, 2), "keypoint_confidence": points} | sure
+    names = [found.name(label) for label in found.class_id.tolist()]
+    boxes = {"xyxy": _rounded(found.xyxy, 2)}
+    return entry | boxes | sure | {"class_id": found.class_id.tolist(), "name": names}
 
 
 def _rounded(values: Any, digits: int) -> list[Any]:

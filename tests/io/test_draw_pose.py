@@ -32,6 +32,19 @@ def test_limbs_run_between_points_in_the_colour_of_the_outer_end():
     assert not changed[:, 25:].any(axis=1)[:60].any()
 
 
+@pytest.mark.parametrize(
+    ("side", "length", "width"), [(800, 640, 8), (800, 100, 2), (200, 150, 2), (90, 60, 1)]
+)
+def test_lines_are_as_thick_as_the_pose_is_large(side, length, width):
+    canvas = np.zeros((side, side, 3), np.uint8)
+    poses = Poses(
+        [[[10, 20], [10 + length / 2, 20], [10 + length, 20]]], [[1, 1, 1]], [1], STICK, (side, side)
+    )
+    picture = draw(canvas, poses)
+    assert abs(picture[:, 10 + length // 4].any(axis=1).sum() - width) <= (width > 1)
+    assert picture[:, 10 + length].any(axis=1).sum() == 2 * width + 1
+
+
 def test_missing_points_are_not_drawn():
     picture = draw(GREY, stick((1, 0, 1)))
     changed = (picture != 128).any(axis=2)

@@ -87,14 +87,21 @@ class Pen:
         self.label(f"{number}{_printable(one.name)} {one.confidence:.2f}", left, top, colour)
 
     def pose(self, one: Pose, skeleton: Skeleton) -> None:
-        """Limbs with both ends, dots on the points, and the number of a person who is followed."""
+        """Limbs with both ends, dots on the points, and the number of a person who is followed.
+
+        Lines are thinner on small people than on large ones, or a crowd would be nothing but lines.
+        """
         there = (one.keypoint_confidence > 0) & np.isfinite(one.xy).all(axis=1)
         far = 4 * max(self.canvas.size)  # Pillow counts in 32 bits
         xy = [(float(x), float(y)) for x, y in np.clip(np.nan_to_num(one.xy), -far, far)]
+        shown = np.clip(np.array(xy)[there].reshape(-1, 2), 0, self.canvas.size)
+        width = max(
+            (self.width + 1) // 2, round(float(np.ptp(shown, axis=0).max()) / 80) if len(shown) else 0
+        )
         for a, b in skeleton.limbs:
             if there[a] and there[b]:
-                self._draw.line((*xy[a], *xy[b]), fill=skeleton.colours[b], width=self.width)
-        radius = self.width if len(skeleton) <= 30 else self.width / 2
+                self._draw.line((*xy[a], *xy[b]), fill=skeleton.colours[b], width=width)
+        radius = width if len(skeleton) <= 30 else width / 2
         for k in np.flatnonzero(there).tolist():
             (x, y), colour = xy[k], skeleton.colours[k]
             self._draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
