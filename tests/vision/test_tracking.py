@@ -19,7 +19,7 @@ from visionkit.vision.tracking import Tracker
 class SlowTracker:
     """The rules of `Tracker` for boxes: a list of tracks, and every way to pair them tried."""
 
-    def __init__(self, high=0.5, low=0.1, gate=0.2, low_gate=0.5, patience=30, confirm=2):
+    def __init__(self, high=0.5, low=0.1, gate=0.3, low_gate=0.5, patience=30, confirm=2):
         self.high, self.low, self.gate, self.low_gate = high, low, gate, low_gate
         self.patience, self.confirm = patience, confirm
         self.tracks, self.next, self.first = [], 1, True
@@ -47,14 +47,13 @@ class SlowTracker:
             if track["unseen"]:
                 track["filter"].x[6:8] = 0
             track["filter"].predict(frames)
-            track["fresh"] = not track["unseen"]
             track["unseen"] += frames
         owner = {}
         sure = [r for r in range(len(found)) if found.confidence[r] >= self.high]
         unsure = [r for r in range(len(found)) if self.low <= found.confidence[r] < self.high]
         rounds = (
             (lambda t: t["id"] > 0, sure, self.gate),
-            (lambda t: t["id"] > 0 and t["fresh"], unsure, self.low_gate),
+            (lambda t: t["id"] > 0, unsure, self.low_gate),
             (lambda t: t["id"] == 0, sure, self.gate),
         )
         for of, rows, gate in rounds:
@@ -121,12 +120,12 @@ def sequence_scores(**options):
 def test_crossing_hiding_missing_and_false_ones():
     """A labelled sequence with all that goes wrong; what each idea is worth shows when it is left out."""
     mota, idf1, switches = sequence_scores()
-    assert mota > 0.9
-    assert idf1 > 0.925
-    assert switches <= 6
+    assert mota > 0.91
+    assert idf1 > 0.935
+    assert switches <= 4
     one_band = sequence_scores(low=0.5)
-    assert one_band[0] < mota - 0.015
-    assert one_band[1] < idf1 - 0.005
+    assert one_band[0] < mota - 0.025
+    assert one_band[1] < idf1 - 0.01
     hasty = sequence_scores(confirm=1)
     assert hasty[0] < mota - 0.01
     forgetful = sequence_scores(patience=0)
@@ -212,6 +211,15 @@ def test_unsure_detections_go_on_with_tracks_and_begin_none():
     assert ids(Tracker(), frames) == [[1]] * 20
     assert ids(Tracker(low=0.3), frames) == [[1]] * 5 + [[]] * 15
     assert ids(Tracker(), frames[5:]) == [[]] * 15
+
+
+def test_an_unsure_detection_brings_a_lost_thing_back():
+    """Out of sight for three frames, then seen, half hidden, for two."""
+    frames = [
+        walk(t, confidence=0.9 if t < 5 else 0.2) if t not in (5, 6, 7) else boxes_of([], [])
+        for t in range(10)
+    ]
+    assert ids(Tracker(), frames) == [[1]] * 5 + [[]] * 3 + [[1]] * 2
 
 
 def test_bounds_are_inclusive():

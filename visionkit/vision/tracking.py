@@ -46,7 +46,7 @@ class Tracker:
         high: float = 0.5,
         low: float = 0.1,
         *,
-        gate: float = 0.2,
+        gate: float = 0.3,
         low_gate: float = 0.5,
         patience: float = 30,
         confirm: int = 2,
@@ -92,10 +92,10 @@ class Tracker:
         first = self._kind is None
         measure = self._begin(found)
         class_id, (seen, size) = measure.class_of(found), measure.coordinates_of(found)
-        lost = self._predict(measure, frames)
+        self._predict(measure, frames)
         likeness = measure.likeness(self._motion.position, found)
         likeness[self._class_id[:, None] != class_id] = 0
-        owner = self._associate(likeness, found.confidence, lost)
+        owner = self._associate(likeness, found.confidence)
 
         met = np.flatnonzero(owner >= 0)
         self._motion.correct(owner[met], seen[met], size[met])
@@ -122,24 +122,21 @@ class Tracker:
             raise UsageError("a tracker follows boxes, or poses of one skeleton", remedy=remedy)
         return measure
 
-    def _predict(self, measure: Measure, frames: float) -> NDArray[np.bool_]:
-        """Let all tracks go on; which of them were out of sight the last time."""
+    def _predict(self, measure: Measure, frames: float) -> None:
+        """Let all tracks go on."""
         lost, motion = self._unseen > 0, self._motion
         motion.velocity[lost] = measure.stiff(motion.position[lost], motion.velocity[lost])
         motion.predict(frames)
         self._unseen += frames
-        return lost
 
-    def _associate(
-        self, likeness: NDArray[np.float64], confidence: NDArray[np.float32], lost: NDArray[np.bool_]
-    ) -> NDArray[np.int64]:
+    def _associate(self, likeness: NDArray[np.float64], confidence: NDArray[np.float32]) -> NDArray[np.int64]:
         """(N,) the track of each detection, -1 for none: in three rounds, each exact (`best_pairs`)."""
         sure, believed = confidence >= self.high, self._tracker_id > 0
         unsure = ~sure & (confidence >= self.low)
         owner = np.full(len(confidence), -1)
         for tracks, rows, gate in (
             (believed, sure, self.gate),
-            (believed & ~lost, unsure, self.low_gate),
+            (believed, unsure, self.low_gate),
             (~believed, sure, self.gate),
         ):
             free = np.setdiff1d(np.flatnonzero(tracks), owner)
