@@ -22,6 +22,7 @@ from visionkit.weights import safetensors
 
 from .card import ModelCard, PoseCard
 from .detectors import yolo_nano, yolo_nano_dilated, yolo_small
+from .hourglass import hourglass_lite
 from .openpose_lite import openpose_lite
 
 #: Detectors by name.
@@ -43,7 +44,17 @@ _WEIGHTS = Path(__file__).parent / "weights"
 #: Networks of poses by name.
 POSE_CARDS = {
     card.name: card
-    for card in (PoseCard("openpose-lite", openpose_lite, "1.50 M parameters, 2.58 GFLOP at 320x320"),)
+    for card in (
+        PoseCard("openpose-lite", openpose_lite, "1.50 M parameters, 3.71 GFLOP at 384x384"),
+        PoseCard(
+            "hourglass-lite",
+            hourglass_lite,
+            "1.41 M parameters, 2.37 GFLOP at 256x192",
+            people="one",
+            input_size=(256, 192),
+            sigma=2.0,
+        ),
+    )
 }
 
 Tensors = dict[str, NDArray[Any]]

@@ -101,6 +101,7 @@ def test_categories_with_points_are_one(rng):
     assert [c["id"] for c in merged["categories"]] == [5]
     assert len(merged["annotations"]) == len(truth["annotations"]) - 1
     assert {a["category_id"] for a in merged["annotations"]} == {5}
+    assert "skeleton" not in merged["categories"][0]
     assert truth["annotations"][-1]["category_id"] == 77  # what was given is as it was
     with pytest.raises(DataError, match="person_keypoints"):
         as_one_category({"images": [], "annotations": [], "categories": [boxes]})

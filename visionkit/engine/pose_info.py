@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
-from ..errors import VisionKitError, WeightsError
+from ..errors import UsageError, VisionKitError, WeightsError
 from ..vision.fields import FieldCodec
 from ..vision.heatmaps import HeatmapCodec
 from ..vision.skeleton import Skeleton
@@ -42,7 +42,7 @@ class PoseInfo:
         training: a summary of the training: data, epochs, scores.
 
     Raises:
-        UsageError: values that no codec takes.
+        UsageError, ShapeError: values that no codec takes, or an input that is no multiple of the stride.
     """
 
     architecture: str
@@ -61,6 +61,14 @@ class PoseInfo:
     focus: float = 0.0
     licence: str = "unknown"
     training: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.people not in PEOPLE:
+            raise UsageError(f"people is one of {PEOPLE}", value=self.people)
+        codec = self.codec()
+        heat = codec.heatmaps if isinstance(codec, FieldCodec) else codec
+        heat.map_size(self.input_size)
+        self.criterion()
 
     def codec(self) -> FieldCodec | HeatmapCodec:
         """The codec between this network's maps and poses."""
@@ -147,9 +155,6 @@ class PoseInfo:
             ids = tuple(int(entry["id"]) for entry in found[key])
             key = "input_size"
             height, width = map(int, found[key])
-            key = "people"
-            if found[key] not in PEOPLE:
-                raise ValueError(f"expected one of {PEOPLE}, found {found[key]!r}")
             key = "preprocessing"
             mean, scale = float(found[key]["mean"]), float(found[key]["scale"])
             key = "crop"
@@ -163,12 +168,6 @@ class PoseInfo:
                 found["people"], float(codec["sigma"]), float(codec["limb_width"]), bool(codec["background"]),
                 mean, scale, padding, focus, found["licence"], found["training"],
             )  # fmt: skip
-            made = info.codec()
-            heat = made.heatmaps if isinstance(made, FieldCodec) else made
-            key = "input_size"
-            heat.map_size(info.input_size)
-            key = "loss"
-            info.criterion()
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError, VisionKitError) as error:
             raise WeightsError(
                 f"bad metadata: {type(error).__name__}: {error}", file=file, place=f"metadata {key!r}"

@@ -206,7 +206,7 @@ def pose_validation(
 
 
 def as_one_category(document: Mapping[str, Any]) -> dict[str, Any]:
-    """A COCO document whose categories with keypoints are one; those without are left out.
+    """A COCO document whose categories with keypoints are one, without limbs; the others are left out.
 
     Raises:
         DataError: no category has keypoints.
@@ -223,4 +223,5 @@ def as_one_category(document: Mapping[str, Any]) -> dict[str, Any]:
         {**row, "category_id": first["id"]} for row in document["annotations"] if row["category_id"] in known
     ]
     name = " or ".join(str(category["name"]) for category in posed)
-    return {**document, "categories": [{**first, "name": name}], "annotations": annotations}
+    merged = {key: value for key, value in first.items() if key != "skeleton"}  # scores need no limbs
+    return {**document, "categories": [{**merged, "name": name}], "annotations": annotations}

@@ -53,7 +53,8 @@ class FieldCodec:
     ) -> None:
         self.heatmaps = HeatmapCodec(skeleton, stride, sigma, background=background)
         if not skeleton.limbs:
-            raise UsageError("fields need a skeleton with limbs", value=skeleton.name)
+            remedy = "give the category a `skeleton`, or take a network for one person"
+            raise UsageError("fields need a skeleton with limbs", value=skeleton.name, remedy=remedy)
         if not 1.5 <= limb_width < np.inf:  # 2 END: the nearest cell of any point on the limb lies inside
             raise UsageError("limb_width must be 1.5 cells or more, or limbs have gaps", value=limb_width)
         if integral not in ("samples", "rectangle"):
