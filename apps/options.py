@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from . import openpose
-from .arguments import Parser, batch, corners, fraction, number, resolution, several, size, text, whole
+from . import flags, openpose
+from .arguments import Parser, batch, fraction, number, resolution, several, size, text, whole
 
 ASSIGNMENTS = ("hy", "v5", "v3", "shape")
 
@@ -45,126 +45,26 @@ def _no_flags(parser: Parser) -> None:
     """Nothing of its own."""
 
 
-def _threads(parser: Parser) -> None:
-    parser.add_argument("--threads", type=whole(1, 1024), metavar="N", help="threads to compute on (all)")
-
-
-def _json(parser: Parser, what: str) -> None:
-    parser.add_argument("--json", action="store_true", help=f"print {what} as JSON and nothing else")
-
-
-def _weights(parser: Parser) -> None:
-    parser.add_argument("--weights", type=text, metavar="W", help="a shipped name or a .safetensors file")
-
-
-def _network(parser: Parser) -> None:
-    _weights(parser)
-    parser.add_argument(
-        "--size", type=size, metavar="N|HxW", help="input size, multiples of 32 (the network's own)"
-    )
-
-
-def _plan(parser: Parser, default: str = "timed") -> None:
-    parser.add_argument(
-        "--plan", dest="winograd", choices=("timed", "rule", "direct"),
-        help=f"which convolutions take Winograd's form: by timing once, by a rule, none ({default})",
-    )  # fmt: skip
-
-
-def _precision(parser: Parser) -> None:
-    parser.add_argument(
-        "--precision", choices=("float32", "bfloat16", "int8"),
-        help="what convolutions multiply, where the processor can (float32)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--calibrate", type=text, metavar="DIR|F",
-        help="pictures like those to come, or the file that weights calibrate wrote, for int8 (the file "
-        "beside the weights)",
-    )  # fmt: skip
-
-
-def _data_set(parser: Parser) -> None:
-    parser.add_argument("--json-annotations", type=text, metavar="F", help="COCO annotation file")
-    parser.add_argument("--images", type=text, metavar="DIR", help="its folder of pictures")
-    parser.add_argument(
-        "--data", type=text, metavar="DIR", help="instead: a folder in VOC, YOLO or COCO layout"
-    )
-    parser.add_argument(
-        "--split", type=text, default="train", metavar="NAME", help="which part of --data (train)"
-    )
-    parser.add_argument(
-        "--skip-bad", action="store_true", help="leave out what would be refused, and count it"
-    )
-
-
-def _sources(parser: Parser, what: str) -> None:
-    """What `detect` and `pose` look at, and where the results go."""
-    parser.add_argument(
-        "source", nargs="*", metavar="SOURCE", type=text,
-        help="picture, folder, glob, .txt list of pictures, video, camera number, http:// or rtsp:// stream "
-        "(without any: a portrait that comes with matplotlib)",
-    )  # fmt: skip
-    parser.add_argument("--demo", action="store_true", help="use the portrait that comes with matplotlib")
-    parser.add_argument("--out", type=text, metavar="DIR", help=f"write pictures with {what}, and JSON, here")
-    _json(parser, "one object a picture or frame")
-    parser.add_argument("--no-window", action="store_true", help="never open a window for videos and cameras")
-    frame = whole(0, 10**9)
-    parser.add_argument("--frame-first", type=frame, default=0, metavar="N", help="of videos: begin here (0)")
-    parser.add_argument("--frame-last", type=frame, metavar="N", help="of videos: end after this frame")
-    parser.add_argument(
-        "--frame-step", type=whole(1, 10**9), default=1, metavar="N", help="of videos: every Nth frame (1)"
-    )
-
-
-def _following(parser: Parser) -> argparse._ArgumentGroup:
-    """What `track` and `pose --track` follow and count."""
-    group = parser.add_argument_group("following")
-    group.add_argument(
-        "--low", type=fraction, metavar="F", help="less sure things down to this go on with tracks (0.1)"
-    )
-    group.add_argument(
-        "--patience",
-        type=number(0, 1e6),
-        metavar="F",
-        help="frames until a thing out of sight is forgotten (30)",
-    )
-    group.add_argument(
-        "--line", type=corners(2, 2), action="append", default=[], metavar="[NAME=]X1,Y1,X2,Y2",
-        help="count what crosses this line, in pixels; may be given several times",
-    )  # fmt: skip
-    group.add_argument(
-        "--zone", type=corners(3), action="append", default=[], metavar="[NAME=]X1,Y1,X2,Y2,X3,Y3,...",
-        help="count what enters, leaves and is in this polygon; may be given several times",
-    )  # fmt: skip
-    group.add_argument(
-        "--anchor", choices=("feet", "centre"), help="which point of a box crosses and enters (feet)"
-    )
-    group.add_argument(
-        "--hold", type=whole(1, 10_000), metavar="N", help="count what held for so many frames (2)"
-    )
-    return group
-
-
 def _detect(parser: Parser) -> None:
-    _sources(parser, "boxes")
-    _network(parser)
+    flags.sources(parser, "boxes")
+    flags.network(parser)
     parser.add_argument("--confidence", type=fraction, metavar="F", help="least confidence, 0 to 1 (0.4)")
     parser.add_argument(
         "--iou", type=fraction, metavar="F", help="overlap of boxes taken for one object (0.5)"
     )
-    _plan(parser)
-    _precision(parser)
-    _threads(parser)
+    flags.plan(parser)
+    flags.precision(parser)
+    flags.threads(parser)
 
 
 def _track(parser: Parser) -> None:
     _detect(parser)
-    _following(parser)
+    flags.following(parser)
 
 
 def _pose(parser: Parser) -> None:
-    _sources(parser, "skeletons")
-    _weights(parser)
+    flags.sources(parser, "skeletons")
+    flags.weights(parser)
     parser.add_argument(
         "--prototxt", type=text, metavar="F", help="of OpenPose's networks: --weights is a .caffemodel"
     )
@@ -197,10 +97,10 @@ def _pose(parser: Parser) -> None:
     parser.add_argument(
         "--show-maps", action="store_true", help="write pictures of the heat maps and fields too"
     )
-    _plan(parser, "rule")
-    _precision(parser)
-    _threads(parser)
-    _following(parser).add_argument(
+    flags.plan(parser, "rule")
+    flags.precision(parser)
+    flags.threads(parser)
+    flags.following(parser).add_argument(
         "--track", action="store_true", help="follow people: a number for each, the same in every frame"
     )
     openpose.flags(parser)
@@ -212,13 +112,17 @@ def _train(parser: Parser) -> None:
     data.add_argument("--train-images", type=text, metavar="DIR")
     data.add_argument("--val-json", type=text, metavar="F")
     data.add_argument("--val-images", type=text, metavar="DIR")
-    data.add_argument("--train", type=text, metavar="DIR", help="VOC or YOLO layout")
-    data.add_argument("--val", type=text, metavar="DIR", help="VOC or YOLO layout")
+    data.add_argument("--train", type=text, metavar="DIR", help="VOC, YOLO or COCO layout")
+    data.add_argument("--val", type=text, metavar="DIR", help="VOC, YOLO or COCO layout")
     data.add_argument(
         "--skip-bad", action="store_true", help="train without what would be refused, and say so"
     )
     start = parser.add_argument_group("network")
-    start.add_argument("--model", type=text, metavar="NAME", help="train this network from scratch")
+    start.add_argument(
+        "--model", type=text, metavar="NAME",
+        help="train this network from scratch: yolo-nano, yolo-small; of poses openpose-lite (many people), "
+        "hourglass-lite (one person in a crop)",
+    )  # fmt: skip
     start.add_argument(
         "--weights", type=text, metavar="W", help="go on from a shipped name or .safetensors file"
     )
@@ -230,11 +134,13 @@ def _train(parser: Parser) -> None:
     how.add_argument("--epochs", type=whole(1, 1_000_000), metavar="N")
     how.add_argument("--batch", type=whole(1, 4096), metavar="N")
     how.add_argument("--lr", type=number(0, 1e3, open_low=True), metavar="F", help="highest learning rate")
-    how.add_argument("--assignment", choices=ASSIGNMENTS, help="which cells learn a box")
-    how.add_argument("--augment", choices=("default", "cells"), help="cells: both flips, gentler scales")
+    how.add_argument("--assignment", choices=ASSIGNMENTS, help="detectors: which cells learn a box")
+    how.add_argument(
+        "--augment", choices=("default", "cells"), help="detectors: cells has both flips, gentler scales"
+    )
     how.add_argument("--seed", type=whole(0, 2**63 - 1), metavar="N")
     how.add_argument("--no-train-ap", action="store_true", help="do not score a part of the training data")
-    _threads(parser)
+    flags.threads(parser)
     parser.add_argument("--out", type=text, metavar="DIR", help="the run folder")
     parser.add_argument("--resume", type=text, metavar="RUNDIR", help="go on with a run that was stopped")
     parser.add_argument("--override", action="store_true", help="resume although something differs")
@@ -242,12 +148,12 @@ def _train(parser: Parser) -> None:
 
 
 def _eval(parser: Parser) -> None:
-    _network(parser)
+    flags.network(parser)
     parser.add_argument("--detections", type=text, metavar="F", help="score this COCO results file instead")
     parser.add_argument(
         "--keypoints", type=text, metavar="F", help="score the keypoints of this results file"
     )
-    _data_set(parser)
+    flags.data_set(parser)
     points = parser.add_argument_group("keypoints")
     points.add_argument(
         "--metric", choices=("oks", "pck", "pckh", "nme"), help="AP by object similarity, or distances (oks)"
@@ -265,13 +171,13 @@ def _eval(parser: Parser) -> None:
     )  # fmt: skip
     parser.add_argument("--report", type=text, metavar="DIR", help="write scores, detections and curves here")
     parser.add_argument("--min-ap", type=fraction, metavar="F", help="exit with 1 if AP is below")
-    _json(parser, "the scores")
-    _precision(parser)
-    _threads(parser)
+    flags.as_json(parser, "the scores")
+    flags.precision(parser)
+    flags.threads(parser)
 
 
 def _export(parser: Parser) -> None:
-    _network(parser)
+    flags.network(parser)
     parser.add_argument("--to", required=True, choices=("onnx",))
     parser.add_argument("--out", required=True, type=text, metavar="F", help="the file, ending in .onnx")
     parser.add_argument(
@@ -286,7 +192,7 @@ def _bench(parser: Parser) -> None:
     parser.add_argument(
         "what", nargs="?", choices=("network", "kernels"), default="network", metavar="network|kernels"
     )
-    _weights(parser)
+    flags.weights(parser)
     parser.add_argument(
         "--size", type=several(size), metavar="N|HxW,...", help="input sizes (the network's own)"
     )
@@ -302,17 +208,17 @@ def _bench(parser: Parser) -> None:
         metavar="F",
         help="propose the largest network and size that handle so many pictures a second",
     )
-    _plan(parser)
+    flags.plan(parser)
     parser.add_argument("--runs", type=whole(1, 100_000), default=30, metavar="N", help="timed runs (30)")
     parser.add_argument(
         "--lanes", type=int, choices=(4, 8, 16), metavar="N", help="kernels for vectors of 4, 8 or 16 numbers"
     )
-    _json(parser, "the figures")
-    _precision(parser)
+    flags.as_json(parser, "the figures")
+    flags.precision(parser)
 
 
 def _check(parser: Parser) -> None:
-    _data_set(parser)
+    flags.data_set(parser)
     parser.add_argument(
         "--strict", action="store_true", help="boxes without area and the like are errors too"
     )
@@ -321,25 +227,25 @@ def _check(parser: Parser) -> None:
     )
     parser.add_argument("--model", type=text, metavar="NAME", help="the network the oracle is about")
     parser.add_argument("--weights", type=text, metavar="W", help="instead: weights whose anchors it uses")
-    parser.add_argument("--assignment", choices=ASSIGNMENTS, help="which cells learn a box")
+    parser.add_argument("--assignment", choices=ASSIGNMENTS, help="detectors: which cells learn a box")
     parser.add_argument("--size", type=size, metavar="N|HxW", help="input size of the oracle")
     parser.add_argument("--problems", type=text, metavar="F", help="write every finding as JSON here")
-    _json(parser, "the findings")
+    flags.as_json(parser, "the findings")
 
 
 def _stats(parser: Parser) -> None:
-    _data_set(parser)
-    _json(parser, "the figures")
+    flags.data_set(parser)
+    flags.as_json(parser, "the figures")
 
 
 def _convert(parser: Parser) -> None:
-    _data_set(parser)
+    flags.data_set(parser)
     parser.add_argument("--to", required=True, choices=("coco", "voc", "yolo"))
     parser.add_argument("--out", required=True, type=text, metavar="DIR", help="a new folder")
 
 
 def _split(parser: Parser) -> None:
-    _data_set(parser)
+    flags.data_set(parser)
     parser.add_argument(
         "--val", type=number(0, 1, open_low=True), default=0.2, metavar="F", help="share (0.2)"
     )
@@ -348,23 +254,23 @@ def _split(parser: Parser) -> None:
 
 
 def _anchors(parser: Parser) -> None:
-    _data_set(parser)
+    flags.data_set(parser)
     parser.add_argument("--size", type=size, default=(320, 320), metavar="N|HxW", help="input size (320)")
     parser.add_argument("--count", type=whole(1, 100), default=9, metavar="N", help="how many (9)")
     parser.add_argument("--balanced", action="store_true", help="as many boxes of every class")
     parser.add_argument("--seed", type=whole(0, 2**63 - 1), default=0, metavar="N")
-    _json(parser, "the anchors")
+    flags.as_json(parser, "the anchors")
 
 
 def _show(parser: Parser) -> None:
-    _data_set(parser)
+    flags.data_set(parser)
     parser.add_argument("--count", type=whole(1, 1_000_000), default=20, metavar="N", help="pictures (20)")
     parser.add_argument("--out", required=True, type=text, metavar="DIR", help="pictures with their boxes")
 
 
 def _info(parser: Parser) -> None:
     parser.add_argument("weights", type=text, metavar="W", help="a shipped name or a .safetensors file")
-    _json(parser, "what the file says")
+    flags.as_json(parser, "what the file says")
 
 
 def _calibrate(parser: Parser) -> None:
@@ -375,14 +281,14 @@ def _calibrate(parser: Parser) -> None:
     parser.add_argument(
         "--out", required=True, type=text, metavar="F", help="W.ranges.json beside W.safetensors is found"
     )
-    _threads(parser)
+    flags.threads(parser)
 
 
 def _warmup(parser: Parser) -> None:
-    _network(parser)
-    _precision(parser)
-    _plan(parser)
-    _threads(parser)
+    flags.network(parser)
+    flags.precision(parser)
+    flags.plan(parser)
+    flags.threads(parser)
 
 
 _DATA = (
@@ -405,10 +311,10 @@ VERBS = (
          "visionkit pose street.jpg --out out --write-json out"),
     Verb("track", "Follow and count objects in videos and sequences of pictures.", "track", _track,
          "visionkit track clip.mp4 --out out --line door=100,300,500,300"),
-    Verb("train", "Train a detector on your own data, or go on with a run.", "train", _train,
+    Verb("train", "Train a detector or a pose network on your data, or go on with a run.", "train", _train,
          "visionkit train --train-json train.json --train-images pictures "
          "--val-json val.json --val-images pictures --out runs/first"),
-    Verb("eval", "Score a detector, or a file of detections or keypoints.", "evaluate", _eval,
+    Verb("eval", "Score a detector or a pose network, or a file of what was found.", "evaluate", _eval,
          "visionkit eval --weights best.safetensors --json-annotations val.json --images pictures"),
     Verb("data", "Look at a data set: check, stats, convert, split, anchors, show.", "data", _no_flags,
          targets=_DATA),
@@ -418,6 +324,6 @@ VERBS = (
          "visionkit export --weights best.safetensors --to onnx --decoded --out best.onnx"),
     Verb("bench", "Measure speed here: a network's parts, or the kernels.", "bench", _bench),
     Verb("doctor", "Look at this machine and installation, and say what to do.", "doctor",
-         lambda parser: _json(parser, "the findings")),
+         lambda parser: flags.as_json(parser, "the findings")),
     Verb("warmup", "Compile the kernels of a network now, not at the first picture.", "warmup", _warmup),
 )  # fmt: skip
