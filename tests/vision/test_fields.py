@@ -156,3 +156,18 @@ def test_what_does_not_fit_is_refused():
     lame = Skeleton("lame", ("left_a", "right_a", "b"), ((2, 0),))
     with pytest.raises(UsageError, match="no counterpart"):
         average_flipped_fields(fields[..., :2], fields[..., :2], lame)
+
+
+def test_a_sure_joint_is_matched_before_a_doubtful_one_on_the_same_limb():
+    """Even where the field agrees with the doubtful one more: it grows weaker on the way to the sure one."""
+    bar = Skeleton("bar", ("a", "b", "c"), ((0, 1), (1, 2)))
+    codec = FieldCodec(bar, 4, limb_width=3)
+    one = np.array([[[40, 80, 1], [160, 83, 1], [160, 200, 1]]], float)
+    heat, fields = codec.encode([one], None, (240, 240)).maps
+    fields[:, :, 20:, :2] *= 0.8
+    for x, y in ((75, 81), (94, 81), (125, 82)):  # points that look a little like a b, on the limb itself
+        doubt = codec.heatmaps.encode([[[[0, 0, 0], [x, y, 1], [0, 0, 0]]]], None, (240, 240)).maps[0]
+        both = np.maximum(heat, 0.6 * doubt)
+        (found,) = codec.decode((both, fields))
+        assert len(found) == 1
+        assert np.abs(found.xy[0] - one[0, :, :2]).max() < 0.5

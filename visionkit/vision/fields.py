@@ -147,6 +147,9 @@ class FieldCodec:
         half = self.limb_width / 2 if self.integral == "rectangle" else 0.0
         field = np.ascontiguousarray(field, np.float32)
         pose_groups.limb_scores(field, self._limbs, peaks, counts, half, self.floor, self.share, scores)
+        # Joints that the heat maps doubt wait until the sure ones are matched; all that are sure are equal.
+        inner, outer = self._heights(peaks[:, :most])[self._limbs.T]
+        scores *= inner[:, :, None] * outer[:, None, :]
         if self.matching == "hungarian":
             scores = hungarian(scores)
         pairs = np.nonzero(scores)
@@ -155,6 +158,12 @@ class FieldCodec:
         links = links[: pose_groups.match(links, np.zeros((len(scores), 2, most), bool))]
         members = np.empty((len(links), len(self.skeleton)), np.int64)
         return members[: pose_groups.people(links, self._limbs, members)]
+
+    def _heights(self, peaks: NDArray[np.float64]) -> NDArray[np.float32]:
+        """(K, M) of peaks (K, M, 3) where they are highest, between the cells that were seen."""
+        aside = peaks[..., :2] - np.rint(peaks[..., :2])
+        rise = np.exp((aside**2).sum(axis=-1) / (2 * self.heatmaps.sigma**2))
+        return (peaks[..., 2] * rise).astype(np.float32)
 
 
 def hungarian(scores: NDArray[np.float32]) -> NDArray[np.float32]:
