@@ -176,13 +176,15 @@ def test_hidden_ones_go_on_but_do_not_change_their_size():
     tracker = Tracker()
     for t in range(15):
         side = 40 * 1.05**t
-        tracker.update(boxes_of([[300 - side, 200 - side, 300 + side, 200 + side]], [0.9]))
+        box = [300 + 3 * t - side, 200 - side, 300 + 3 * t + side, 200 + side]
+        tracker.update(boxes_of([box], [0.9]))
     for _ in range(12):
         tracker.update(boxes_of([], []))
-    assert tracker.update(boxes_of([[300 - side, 200 - side, 300 + side, 200 + side]], [0.9])).tracker_id == [
-        1
-    ]
-    assert tracker._motion.position[0, 2:] == pytest.approx(2 * side, rel=0.1)
+    x, y, width, height = tracker._motion.position[0]
+    assert x == pytest.approx(300 + 3 * 26, abs=8)
+    assert y == pytest.approx(200)
+    assert width == pytest.approx(height)
+    assert 2 * side < width < 2.2 * side
 
 
 def test_skipped_frames_are_time_that_passed():
@@ -417,8 +419,13 @@ def test_a_hidden_person_moves_on_as_a_whole():
     tracker = Tracker()
     for t in range(20):
         tracker.update(frame(t))
-    for _ in range(15):
+    tracker.update(Poses.empty(SIZE, COCO_17))
+    before = tracker._motion.position.reshape(17, 2)
+    for _ in range(14):
         tracker.update(Poses.empty(SIZE, COCO_17))
+    moved = tracker._motion.position.reshape(17, 2) - before
+    np.testing.assert_allclose(moved, np.tile(moved[0], (17, 1)), atol=1e-9)
+    assert moved[0] == pytest.approx([14 * 5, 0], abs=8)
     assert tracker.update(frame(35)).tracker_id.tolist() == [1]
 
 
