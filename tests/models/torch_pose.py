@@ -258,6 +258,20 @@ class OpenPose(nn.Module):
         return tuple(maps)
 
 
+class LandmarkNet(nn.Module):
+    def __init__(self, points, hidden):
+        super().__init__()
+        widths = (3, 16, 48, 64, 64)
+        self.convs = nn.ModuleList(ConvNorm(widths[i], widths[i + 1], 3) for i in range(4))
+        self.fc5, self.fc6 = nn.Linear(256, hidden), nn.Linear(hidden, 2 * points)
+
+    def forward(self, x):
+        for conv in self.convs:
+            x = fn.max_pool2d(conv(x), 2)
+        x = x.permute(0, 2, 3, 1).flatten(1)  # in the order of our maps
+        return self.fc6(fn.leaky_relu(self.fc5(x), 0.1))
+
+
 def run(network, given, result):
     """Maps, gradients of their products with `given` seeds, and moved statistics, in float64."""
     state = {k[2:]: torch.tensor(v) for k, v in given.items() if k.startswith("w.")}
