@@ -79,7 +79,7 @@ def _pose(parser: Parser) -> None:
     )  # fmt: skip
     parser.add_argument("--max-people", type=whole(1, 10_000), metavar="N", help="in a picture (100)")
     parser.add_argument(
-        "--confidence", type=fraction, metavar="F", help="least confidence of a pose, 0 to 1 (0.1)"
+        "--confidence", type=fraction, metavar="F", help="least confidence of a pose, 0 to 1 (0.2)"
     )
     parser.add_argument(
         "--keypoint-confidence", type=number(0, 1, open_low=True), metavar="F",

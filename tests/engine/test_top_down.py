@@ -84,7 +84,7 @@ def test_confidence_is_that_of_the_whole():
     boxes, picture = around(STICKS[:2]), paint(SIZE, STICKS[:2], 5)
     assert len(pair(boxes, [0.9, 0.3], confidence=0.5)(picture)) == 1
     assert len(pair(boxes, [0.9, 0.3], confidence=0.5)(picture, 0.1)) == 2
-    assert len(pair(boxes, [0.9, 0.3], flip=True)(picture)) == 2
+    assert len(pair(boxes, [0.9, 0.5], flip=True)(picture)) == 2
 
 
 @pytest.mark.parametrize(("size", "expected"), [((96, 64), (96, 64)), (96, (96, 96)), ((-1, 64), (64, 64))])

@@ -24,7 +24,7 @@ def files(tmp_path):
 
 def test_people_are_found_in_a_picture_of_red_green_and_blue(files):
     sticks = np.array([stick(60, 80, 200), stick(150, 300, 300)])
-    predictor = PosePredictor(*load_openpose(*files), max_people=9)
+    predictor = PosePredictor(*load_openpose(*files), confidence=0.1)
     found = predictor(paint((400, 500), sticks, 12))
     assert found.skeleton is MPI_15
     assert len(found) == 2

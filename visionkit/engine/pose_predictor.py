@@ -70,7 +70,7 @@ class PosePredictor:
 
     def __init__(
         self, network: Module, info: PoseInfo, *,
-        confidence: float = 0.1, keypoint_confidence: float = 0.1, max_people: int = 100,
+        confidence: float = 0.2, keypoint_confidence: float = 0.1, max_people: int = 100,
         size: int | Size | None = None, flip: bool = False,
         winograd: How = "rule", precision: str = "float32", ranges: Ranges | None = None,
     ) -> None:  # fmt: skip
