@@ -58,9 +58,9 @@ class Guarded:
         self.words[self.arena :][free] = POISON
         return free
 
-    def run(self, memory: np.ndarray, tables: np.ndarray, start: int, end: int) -> None:
+    def run(self, start: int, end: int) -> None:
         """In place of the program's `run`."""
-        plan, low = self.plan, self.plan._low
+        plan, low, memory, tables = self.plan, self.plan._low, self.plan.memory, self.plan.tables
         number, arena = 0, self.words[self.arena :]
         steps = zip(plan._names, plan._program.calls, strict=True)
         for i, (name, (kernel, (integers, scalars))) in enumerate(steps):

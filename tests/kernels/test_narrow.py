@@ -153,7 +153,7 @@ def test_pictures(kind, dtype, width, channels, rng):
     memory = laid(y)
     integers = call((*y.place, kind, wide))[0]
     scaling = np.array((100, 0.75), np.float32)
-    take_narrow_picture(memory, NO_TABLES, pictures, integers, scaling)
+    take_narrow_picture(memory, NO_TABLES, integers, scaling, pictures)
     wanted = (pictures.astype(np.float32) - 100) * np.float32(0.75)
     wanted = {FLOAT32: wanted, BFLOAT16: rounded(wanted), INT8: np.rint(wanted).clip(-127, 127)}[kind]
     np.testing.assert_array_equal(values(y, memory), wanted)

@@ -30,7 +30,7 @@ def test_a_program_runs_its_calls_in_order():
     one_by_one = memory.copy()
     for kernel, arguments in calls:
         kernel(one_by_one, table, *arguments)
-    Program(calls).run(memory, table, 0, 3)
+    Program(calls, memory, table).run(0, 3)
     np.testing.assert_array_equal(memory, one_by_one)
     x = a.view(memory)
     assert not np.array_equal(b.view(memory), x)
@@ -46,15 +46,16 @@ def test_a_part_of_a_program_runs_alone(start, end):
     expected = memory.copy()
     for kernel, arguments in calls[start:end]:
         kernel(expected, Tables().array(), *arguments)
-    Program(calls).run(memory, Tables().array(), start, end)
+    Program(calls, memory, Tables().array()).run(start, end)
     np.testing.assert_array_equal(memory, expected)
 
 
 def test_arguments_may_change_between_runs():
     (a, b), memory = maps(16, 16)
-    program = Program([(pointwise.combine, pointwise.combine_call(a, b, keep=0.0))])
-    program.run(memory, Tables().array(), 0, 1)
+    calls = [(pointwise.combine, pointwise.combine_call(a, b, keep=0.0))]
+    program = Program(calls, memory, Tables().array())
+    program.run(0, 1)
     np.testing.assert_array_equal(b.view(memory), a.view(memory))
     program.calls[0][1][1][:] = 1.0  # keep
-    program.run(memory, Tables().array(), 0, 1)
+    program.run(0, 1)
     np.testing.assert_array_equal(b.view(memory), 2 * a.view(memory))

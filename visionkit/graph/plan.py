@@ -85,9 +85,9 @@ class Plan:
             calls.append((step.kernel, step.make()))
         if self._split == len(low.steps):
             self._split_at = len(calls)
-        self._names, self._program = names, Program(calls)
-        self._dropouts = [p for kernel, (p, _) in self._program.calls if kernel is pointwise.dropout]
         self.tables = low.constants.tables.array()
+        self._names, self._program = names, Program(calls, self.memory, self.tables)
+        self._dropouts = [p for kernel, (p, _) in self._program.calls if kernel is pointwise.dropout]
         values = low.graph.outputs
         self._outputs = tuple(self._array(m, value) for m, value in zip(outputs, values, strict=True))
         seeds = backward.seeds if backward else []
@@ -95,7 +95,8 @@ class Plan:
             None if seed is None else self._array(seed, value)
             for seed, value in zip(seeds, values, strict=False)
         ]
-        self._take = low.take_call()
+        take, place = low.take_call()
+        self._take = jit.bind(take, self.memory, self.tables, place, self._scaling)
         self.refresh()
         if backward is not None:
             self._connect_gradients(backward)
@@ -152,10 +153,9 @@ class Plan:
                 for integers in self._dropouts:
                     integers[-1] = self.step
                 self.step += 1
-            take, place = self._take
-            take(self.memory, self.tables, pictures, place, self._scaling)
+            self._take(pictures)
             warn_if_slow()
-            self._program.run(self.memory, self.tables, 0, self._split_at)
+            self._program.run(0, self._split_at)
             for vector in self._low.constants.vectors.values():
                 if vector.changes:
                     vector.tensor.data[...] = self.memory[vector.at : vector.at + vector.tensor.size]
@@ -187,7 +187,7 @@ class Plan:
                     if gradient.shape != seed.shape:
                         raise ShapeError(f"gradients: expected shape {seed.shape}, got {gradient.shape}")
                     seed[...] = gradient
-            self._program.run(self.memory, self.tables, self._split_at, len(self._names))
+            self._program.run(self._split_at, len(self._names))
         for tensor, gradient in self._gradients:
             tensor.grad = gradient
 

@@ -5,8 +5,11 @@ generator of another file would go unnoticed. Here one hash of all kernel source
 processor names the cache folder, so a cache is either right or absent.
 """
 
+import contextlib
+import functools
 import hashlib
 import logging
+import mmap
 import os
 import sys
 import threading
@@ -20,20 +23,33 @@ import llvmlite
 import llvmlite.binding as llvm
 import numba
 import numpy as np
-from numba.core import caching, config, types
-from numba.extending import intrinsic
+from numba.core import config, types
+from numba.extending import intrinsic, typeof_impl
+from numba.np.numpy_support import as_dtype
 from numpy.typing import DTypeLike, NDArray
+
+from . import machine
+from .machine import Code, key_of, kind_of, words_of
 
 Kernel = Callable[..., Any]
 
 _log = logging.getLogger("visionkit")
+_HERE = Path(__file__).parent
+_POSIX = os.name == "posix"
+_HUGE = 1 << 22  # bytes, from which on large pages spare more misses than they waste
+_compiling = threading.RLock()
 
 # GNU OpenMP lets idle threads spin for milliseconds. Where other programs want the processor, that costs ten
 # times what it saves; a few microseconds are enough from one kernel to the next. Read when numba starts it.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
-# Contraction and signed zeros only: NaN and infinity keep their meaning (torture N14).
-_FAST = {"contract", "nsz"}
+_OPTIONS: dict[str, Any] = {
+    # Contraction and signed zeros only: NaN and infinity keep their meaning (torture N14).
+    "fastmath": {"contract", "nsz"},
+    "boundscheck": None, "nogil": True, "error_model": "numpy",
+    # Python calls the machine code itself: Numba's wrappers for that need not be compiled.
+    "no_cpython_wrapper": True, "no_cfunc_wrapper": True,
+}  # fmt: skip
 
 
 def _lanes() -> int:
@@ -54,7 +70,7 @@ LANES = _lanes()
 def fingerprint() -> str:
     """A hash of all kernel sources, numba, LLVM and the processor: the name of the cache folder."""
     digest = hashlib.sha256()
-    for source in sorted(Path(__file__).parent.glob("*.py")):
+    for source in sorted(_HERE.glob("*.py")):
         digest.update(source.name.encode() + source.read_bytes())
     features = os.environ.get("NUMBA_CPU_FEATURES") or llvm.get_host_cpu_features().flatten()
     cpu = os.environ.get("NUMBA_CPU_NAME") or llvm.get_host_cpu_name()
@@ -85,80 +101,92 @@ def cache_folder() -> Path | None:
     return folder
 
 
-class _Locator(caching._CacheLocator):
-    """Puts the cache of every kernel into `cache_folder`."""
-
-    def __init__(self, function: Kernel) -> None:
-        self._line = function.__code__.co_firstlineno
-
-    def get_cache_path(self) -> str:
-        return str(cache_folder())
-
-    def get_source_stamp(self) -> str:
-        return fingerprint()
-
-    def get_disambiguator(self) -> str:
-        return str(self._line)
-
-    @classmethod
-    def from_function(cls, function: Kernel, file: str) -> "_Locator | None":
-        return cls(function) if cache_folder() else None
-
-
-class _Files(caching.CompileResultCacheImpl):
-    _locator_classes = [_Locator]  # type: ignore[list-item]  # noqa: RUF012  (numba's form)
-
-
-class _Cache(caching.FunctionCache):
-    _impl_class = _Files
-
-
 @cache
 def _announce() -> None:
     where = f"they are kept in {cache_folder()}" if cache_folder() else "they cannot be kept"
     _log.info("compiling kernels for this processor, which takes 10 to 20 seconds; %s", where)
 
 
-class _LazyCache:
-    """Looks for the cache folder at the first call, not at import."""
+class Compiled:
+    """A function of arrays and numbers, compiled once for each combination of its arguments' kinds.
 
-    def __init__(self, function: Kernel) -> None:
-        self._function = function
-        self._real: Any = None
+    Kernels call each other by name, which compiles the one into the other, or by `address`.
 
-    def load_overload(self, signature: Any, target: Any) -> Any:
-        """What was compiled before, if anything."""
-        found = self._cache().load_overload(signature, target)
-        if found is None:
-            _announce()
-        return found
+    Attributes:
+        function: as it was written.
+        dispatcher: what Numba made of it.
+        compiled: how often it had to be compiled in this process.
+    """
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._cache(), name)
+    def __init__(self, function: Kernel, parallel: bool) -> None:
+        functools.update_wrapper(self, function)
+        self.function, self.compiled = function, 0
+        self._parallel, self._codes, self._known = parallel, dict[str, Code](), dict[Any, Code]()
+        self.dispatcher = numba.njit(function, parallel=parallel, **_OPTIONS)
 
-    def _cache(self) -> Any:
-        if self._real is None:
-            self._real = _Cache(self._function) if cache_folder() else caching.NullCache()
-        return self._real
+    def __call__(self, *arguments: Any) -> Any:
+        """Run it; on the threads of `set_threads` where it is parallel."""
+        return self.code_for(arguments).run(words_of(arguments))
+
+    def code_for(self, arguments: tuple[Any, ...]) -> Code:
+        """The machine code for these arguments."""
+        key = tuple(map(key_of, arguments))
+        code = self._known.get(key)
+        if code is None:
+            kinds = ", ".join(map(kind_of, arguments))
+            code = self._known[key] = self.code(kinds, lambda: tuple(map(numba.typeof, arguments)))
+        return code
+
+    def code(self, kinds: str, types_of: Callable[[], tuple[Any, ...]]) -> Code:
+        """The machine code for arguments of these kinds, from the cache or compiled now.
+
+        Args:
+            kinds: as `kind_of` names them.
+            types_of: gives the same as Numba's types, asked only where it has to be compiled.
+        """
+        with _compiling:
+            if kinds not in self._codes:
+                path = self._path(kinds)
+                stored = path and machine.read(path)
+                if not stored:
+                    _announce()
+                    stored = self._compile(types_of())
+                    if path:
+                        machine.write(path, *stored)
+                self._codes[kinds] = Code(*stored, self._parallel)
+            return self._codes[kinds]
+
+    def _compile(self, signature: tuple[Any, ...]) -> tuple[bytes, str, str]:
+        """The object file, the function's name in it, and what it returns, as `Code` takes them."""
+        self.compiled += 1
+        self.dispatcher.compile(signature)
+        made = self.dispatcher.overloads[signature]
+        returned = made.signature.return_type
+        parts = returned.types if isinstance(returned, types.BaseTuple) else (returned,)
+        result = "" if returned == types.none else ",".join(as_dtype(part).str[1:] for part in parts)
+        return made.library._get_compiled_object(), made.fndesc.llvm_func_name, result
+
+    def _path(self, kinds: str) -> Path | None:
+        """Where the machine code is kept; the fingerprint knows the sources of this folder alone."""
+        folder = cache_folder() if Path(self.function.__code__.co_filename).parent == _HERE else None
+        key = hashlib.sha256(kinds.encode()).hexdigest()[:16]
+        return folder and folder / f"{self.__module__.rpartition('.')[2]}.{self.__name__}-{key}"
 
 
-def _compiled(function: Kernel, **options: Any) -> Kernel:
-    kernel = numba.njit(fastmath=_FAST, boundscheck=None, nogil=True, error_model="numpy", **options)(
-        function
-    )
-    if not config.DISABLE_JIT:
-        kernel._cache = _LazyCache(function)
-    return kernel
+@typeof_impl.register(Compiled)
+def _type_of_kernel(kernel: Compiled, _: Any) -> Any:
+    """What a kernel is to those that call it by name."""
+    return types.Dispatcher(kernel.dispatcher)
 
 
 def serial(function: Kernel) -> Kernel:
     """Compile a kernel or helper that runs on one thread."""
-    return _compiled(function)
+    return function if config.DISABLE_JIT else Compiled(function, parallel=False)
 
 
 def parallel(function: Kernel) -> Kernel:
     """Compile a kernel whose `prange` loops run over independent outputs on all threads."""
-    return _compiled(function, parallel=True)
+    return function if config.DISABLE_JIT else Compiled(function, parallel=True)
 
 
 prange = numba.prange
@@ -174,9 +202,17 @@ def address(kernel: Kernel, arguments: tuple[Any, ...]) -> int:
     A kernel that others call by name is compiled once more inside each of them, several times in those
     with parallel loops; called by its address it is compiled once.
     """
-    kernel.compile(arguments)
-    made = kernel.overloads[arguments]
-    return int(made.library.get_pointer_to_function(made.fndesc.llvm_func_name))
+    return kernel.code(", ".join(map(str, arguments)), lambda: arguments).address
+
+
+def bind(kernel: Kernel, *first: Any) -> Kernel:
+    """A kernel with its first arguments given, as by `functools.partial`, but made ready only once."""
+    words = words_of(first)
+
+    def run(*rest: Any) -> Any:
+        return kernel.code_for(first + rest).run(words + words_of(rest))
+
+    return run
 
 
 @intrinsic
@@ -211,8 +247,16 @@ def threads() -> int:
 
 
 def aligned(shape: int | tuple[int, ...], dtype: DTypeLike = np.float32) -> NDArray[Any]:
-    """A zeroed array whose first byte lies on a cache line (64 bytes)."""
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    raw = np.zeros(size + 64, np.uint8)
-    shift = -raw.ctypes.data % 64
-    return raw[shift : shift + size].view(dtype).reshape(shape)
+    """A zeroed array whose first byte lies on a cache line (64 bytes).
+
+    It has pages of its own, which the system gets back when it is dropped; the C library may keep them.
+    """
+    count = int(np.prod(shape))
+    size = max(1, count * np.dtype(dtype).itemsize)
+    pages = (
+        mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) if _POSIX else mmap.mmap(-1, size)
+    )
+    if size >= _HUGE and hasattr(mmap, "MADV_HUGEPAGE"):
+        with contextlib.suppress(OSError):  # a system without large pages
+            pages.madvise(mmap.MADV_HUGEPAGE)
+    return np.frombuffer(pages, dtype, count).reshape(shape)

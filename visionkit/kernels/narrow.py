@@ -301,7 +301,7 @@ def _spread(typing_context, value):
 
 
 @parallel
-def take_narrow_picture(F, I, pictures, p, s):
+def take_narrow_picture(F, I, p, s, pictures):
     """Pictures (N, H, W, C) of uint8 or float32 into a map of `wide` numbers a pixel: (x - mean) scale."""
     y, step, row, image, kind, wide = p[0], p[1], p[2], p[3], p[4], p[5]
     n, height, width, channels = pictures.shape

@@ -159,7 +159,7 @@ def clear_halo(F, I, p, s):
 
 
 @parallel
-def take_picture(F, I, pictures, p, s):
+def take_picture(F, I, p, s, pictures):
     """Pictures (N, H, W, C) of uint8 or float32 into a map: (x - mean) scale."""
     y, step, row, image = p[0], p[1], p[2], p[3]
     n, height, width, channels = pictures.shape

@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from .jit import CALL, FLOATS, INTEGERS, Kernel, address, invoke, serial
+from .jit import CALL, FLOATS, INTEGERS, Kernel, address, bind, invoke, serial
 from .memory import Call
 
 
@@ -27,12 +27,15 @@ class Program:
 
     Args:
         calls: kernels `(F, I, p, s)` with their arguments.
+        memory, tables: the F and I of all of them.
 
     Attributes:
         calls: the same, the arguments being views into the table.
     """
 
-    def __init__(self, calls: Sequence[tuple[Kernel, Call]]) -> None:
+    def __init__(
+        self, calls: Sequence[tuple[Kernel, Call]], memory: NDArray[np.float32], tables: NDArray[np.int32]
+    ) -> None:
         self._integers = _joined([integers for _, (integers, _) in calls], np.int64)
         self._scalars = _joined([scalars for _, (_, scalars) in calls], np.float32)
         self._steps = np.zeros((len(calls), 3), np.int64)
@@ -43,10 +46,11 @@ class Program:
             next_p, next_s = p + integers.size, s + scalars.size
             self.calls.append((kernel, (self._integers[p:next_p], self._scalars[s:next_s])))
             p, s = next_p, next_s
+        self._run = bind(_run, memory, tables, self._integers, self._scalars)
 
-    def run(self, memory: NDArray[np.float32], tables: NDArray[np.int32], start: int, end: int) -> None:
+    def run(self, start: int, end: int) -> None:
         """Calls start .. end, in order."""
-        _run(memory, tables, self._integers, self._scalars, self._steps[start:end])
+        self._run(self._steps[start:end])
 
 
 def _joined(parts: Sequence[NDArray], kind: type) -> NDArray:
