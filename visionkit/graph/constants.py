@@ -115,8 +115,9 @@ class Constants:
         key = (id(tensor), *strides, -4)
         if key not in self._packed:
             at = self._packed[key] = self.reserve(winograd.filter_size(ins, outs))
-            sizes = (*strides, at, ins, outs, padded(outs))
-            self.packs.append(Pack(winograd.pack_winograd, tensor, call(sizes)))
+            self.packs.append(
+                Pack(winograd.pack_winograd, tensor, winograd.pack_call(strides, at, ins, outs))
+            )
         return self._packed[key]
 
     def staged(

@@ -135,16 +135,13 @@ def upsample(F, I, p, s):
     """Every pixel repeated `scale` times each way."""
     x, x_step, x_row, x_image, y, y_step, y_row, y_image = p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7]
     n, height, width, wide, scale = p[8], p[9], p[10], p[11], p[12]
-    for line in prange(n * height):
-        image, row = line // height, line % height
-        for i in range(width):
-            source = x + image * x_image + row * x_row + i * x_step
-            corner = y + image * y_image + row * scale * y_row + i * scale * y_step
+    for line in prange(n * height * scale):
+        image, row = line // (height * scale), line % (height * scale)
+        for i in range(width * scale):
+            source = x + image * x_image + row // scale * x_row + i // scale * x_step
+            target = y + image * y_image + row * y_row + i * y_step
             for c in range(0, wide, LANES):
-                v = vload(F, source + c)
-                for a in range(scale):
-                    for b in range(scale):
-                        vstore(F, corner + a * y_row + b * y_step + c, v)
+                vstore(F, target + c, vload(F, source + c))
 
 
 @parallel

@@ -5,10 +5,13 @@ larger than 3x3 is cut into blocks of 4x4: each block sees the input's tiles shi
 tiles are transformed once, and the products of all blocks are summed before the way back.
 """
 
+from functools import cache
+
 import numpy as np
+from numba import types
 
 from .conv import BLOCK, block_address
-from .jit import LANES, invoke, parallel, prange, serial
+from .jit import CALL, FLOATS, INTEGERS, LANES, address, invoke, parallel, prange, serial
 from .memory import Call, Map, Tables, call, padded, spaced
 from .pointwise import LINEAR, SILU, value
 from .simd import vload, vsplat, vstore
@@ -108,102 +111,141 @@ def _output_tile(
                 vstore(F, y + i * row + j * step + c, v)
 
 
+@serial
+def _sizes(p, first_image, first_row):
+    """Of a round: (pictures, tiles in a row of V, tiles of V and of M in a picture, tiles across)."""
+    n, height, width, outputs, cut_h, cut_w, images, rows = (
+        p[8], p[11], p[12], p[25], p[28], p[29], p[30], p[31],
+    )  # fmt: skip
+    down, across = (height + outputs - 1) // outputs, (width + outputs - 1) // outputs
+    tall, wide = min(rows, down - first_row), across + cut_w - 1
+    return min(images, n - first_image), wide, (tall + cut_h - 1) * wide, tall * across, across
+
+
+@serial
+def _spread_tiles(F, I, p, s, first_image, first_row, worker):
+    """First stage: V of a worker's tiles."""
+    x, x_step, x_row, x_image, x_height, x_width, ins, points, outputs, ph, pw, workers = (
+        p[0], p[1], p[2], p[3], p[9], p[10], p[13], p[24], p[25], p[26], p[27], p[32],
+    )  # fmt: skip
+    many, wide, grid, _, _ = _sizes(p, first_image, first_row)
+    small = p[33] + worker * points * points * (LANES + ins)
+    patch = small + points * points * LANES
+    for t in range(worker * many * grid // workers, (worker + 1) * many * grid // workers):
+        base = x + (first_image + t // grid) * x_image
+        y0 = (first_row + t % grid // wide) * outputs - ph
+        x0 = t % wide * outputs - pw
+        at, row, step = base + y0 * x_row + x0 * x_step, x_row, x_step
+        inside = y0 >= 0 and x0 >= 0 and y0 + points <= x_height and x0 + points <= x_width
+        if not inside or p[45] != ins:
+            _copied_tile(F, points, base, x_row, x_step, x_height, x_width, y0, x0, p[45], ins, patch)
+            at, row, step = patch, points * ins, ins
+        _input_tile(F, points, at, row, step, ins, p[34] + t * p[35], p[36], small)
+
+
+@serial
+def _multiply(F, I, p, s, first_image, first_row, task):
+    """Second stage: the products of one point and one block of output channels."""
+    ins, outs, u, zeros, cut, v_size, m_size, pixels, places, depth = (
+        p[13], p[14], p[15], p[23], p[28] * p[29], p[36], p[39], p[40], p[41], p[43],
+    )  # fmt: skip
+    blocks = (outs + BLOCK - 1) // BLOCK
+    many, _, _, tiles, _ = _sizes(p, first_image, first_row)
+    k, c = task // blocks, (task % blocks) * BLOCK
+    size = min(BLOCK, outs - c)
+    filters = u + (k * outs + c) * cut * ins
+    to, first = p[37] + k * m_size + c, 1
+    for tap in range(cut):
+        for i in range(0, ins, depth):
+            deep = min(depth, ins - i)
+            invoke(p[44], (F, I, p[34] + k * v_size + i, pixels, 0, many * tiles, p[42] + tap, 1, deep,
+                           filters, size, to, places, zeros, first, 0, np.float32(1), np.float32(0), 0, to,
+                           places))  # fmt: skip
+            filters += deep * size
+            first = 0
+
+
+@serial
+def _gather_tiles(F, I, p, s, first_image, first_row, worker):
+    """Third stage: a worker's tiles of the result."""
+    y, y_step, y_row, y_image, height, width, outs, bias, kind, mode = (
+        p[4], p[5], p[6], p[7], p[11], p[12], p[14], p[16], p[17], p[18],
+    )  # fmt: skip
+    r, r_step, r_row, r_image, points, outputs, workers = p[19], p[20], p[21], p[22], p[24], p[25], p[32]
+    many, _, _, tiles, across = _sizes(p, first_image, first_row)
+    small = p[33] + worker * points * points * (LANES + p[13])
+    for t in range(worker * many * tiles // workers, (worker + 1) * many * tiles // workers):
+        image, row = first_image + t // tiles, (first_row + t % tiles // across) * outputs
+        column = t % across * outputs
+        _output_tile(
+            F, points, outputs, p[37] + t * p[38], p[39], outs, bias,
+            y + image * y_image + row * y_row + column * y_step, y_row, y_step,
+            min(outputs, height - row), min(outputs, width - column), kind, s[0], s[1], mode,
+            r + image * r_image + row * r_row + column * r_step, r_row, r_step, small,
+        )  # fmt: skip
+
+
+@cache
+def _stages() -> tuple[int, ...]:
+    """Where the three stages stand."""
+    kinds = (FLOATS, INTEGERS, *CALL, *[types.int64] * 3)
+    return tuple(address(stage, kinds) for stage in (_spread_tiles, _multiply, _gather_tiles))
+
+
 @parallel
 def staged(F, I, p, s):
     """Convolve with stride 1; `p` and `s` come from `staged_call`."""
-    x, x_step, x_row, x_image, y, y_step, y_row, y_image = p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7]
-    n, x_height, x_width, height, width, ins, outs, u, bias, kind, mode = (
-        p[8], p[9], p[10], p[11], p[12], p[13], p[14], p[15], p[16], p[17], p[18],
-    )  # fmt: skip
-    r, r_step, r_row, r_image, zeros = p[19], p[20], p[21], p[22], p[23]
-    points, outputs, ph, pw, cut_h, cut_w, images, rows = (
-        p[24], p[25], p[26], p[27], p[28], p[29], p[30], p[31],
-    )  # fmt: skip
-    workers, small_0, v0, v_step, v_size, m0, m_step, m_size, pixels, places, taps, depth, channels = (
-        p[32], p[33], p[34], p[35], p[36], p[37], p[38], p[39], p[40], p[41], p[42], p[43], p[45],
-    )  # fmt: skip
-    down, across = (height + outputs - 1) // outputs, (width + outputs - 1) // outputs
-    wide = across + cut_w - 1
-    blocks = (outs + BLOCK - 1) // BLOCK
-    small_size = points * points * (LANES + ins)
+    n, height, outputs, images, rows = p[8], p[11], p[25], p[30], p[31]
     for first_image in range(0, n, images):
-        for first_row in range(0, down, rows):
-            tall, many = min(rows, down - first_row), min(images, n - first_image)
-            grid, tiles = (tall + cut_h - 1) * wide, tall * across
-            for worker in prange(workers):
-                small = small_0 + worker * small_size
-                patch = small + points * points * LANES
-                for t in range(worker * many * grid // workers, (worker + 1) * many * grid // workers):
-                    base = x + (first_image + t // grid) * x_image
-                    y0 = (first_row + t % grid // wide) * outputs - ph
-                    x0 = t % wide * outputs - pw
-                    to = v0 + t * v_step
-                    inside = y0 >= 0 and x0 >= 0 and y0 + points <= x_height and x0 + points <= x_width
-                    if inside and channels == ins:
-                        at = base + y0 * x_row + x0 * x_step
-                        _input_tile(F, points, at, x_row, x_step, ins, to, v_size, small)
-                    else:
-                        _copied_tile(F, points, base, x_row, x_step, x_height, x_width, y0, x0, channels, ins,
-                                     patch)  # fmt: skip
-                        _input_tile(F, points, patch, points * ins, ins, ins, to, v_size, small)
-            for task in prange(points * points * blocks):
-                k, c = task // blocks, (task % blocks) * BLOCK
-                size = min(BLOCK, outs - c)
-                filters = u + (k * outs + c) * cut_h * cut_w * ins
-                to, first = m0 + k * m_size + c, 1
-                for tap in range(cut_h * cut_w):
-                    for i in range(0, ins, depth):
-                        deep = min(depth, ins - i)
-                        invoke(p[44], (F, I, v0 + k * v_size + i, pixels, 0, many * tiles, taps + tap, 1,
-                                       deep, filters, size, to, places, zeros, first, 0, np.float32(1),
-                                       np.float32(0), 0, to, places))  # fmt: skip
-                        filters += deep * size
-                        first = 0
-            for worker in prange(workers):
-                small = small_0 + worker * small_size
-                for t in range(worker * many * tiles // workers, (worker + 1) * many * tiles // workers):
-                    image, row = first_image + t // tiles, (first_row + t % tiles // across) * outputs
-                    column = t % across * outputs
-                    _output_tile(
-                        F, points, outputs, m0 + t * m_step, m_size, outs, bias,
-                        y + image * y_image + row * y_row + column * y_step, y_row, y_step,
-                        min(outputs, height - row), min(outputs, width - column), kind, s[0], s[1], mode,
-                        r + image * r_image + row * r_row + column * r_step, r_row, r_step, small,
-                    )  # fmt: skip
+        for first_row in range(0, (height + outputs - 1) // outputs, rows):
+            for stage in range(3):
+                for task in prange(p[46 + stage]):
+                    invoke(p[49 + stage], (F, I, p, s, first_image, first_row, task))
 
 
-@parallel
-def pack_staged(F, I, W, p, s):
-    """Filters `W`, of any strides, as U: (points^2, output block, filter block, in, <= BLOCK out)."""
+@serial
+def _pack(F, W, p, task):
+    """U of one block of output channels and up to 16 input channels."""
     start, s_kh, s_kw, s_in, s_out, kh, kw, target, ins, ins_padded, outs, outs_padded, points, taps = (
         p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7], p[8], p[9], p[10], p[11], p[12], p[13],
     )  # fmt: skip
     cut_h, cut_w = (kh + taps - 1) // taps, (kw + taps - 1) // taps
     groups = (ins_padded + 15) // 16
-    for task in prange((outs_padded + BLOCK - 1) // BLOCK * groups):
-        c0, i0 = (task // groups) * BLOCK, (task % groups) * 16
-        size = min(BLOCK, outs_padded - c0)
-        whole = cut_h * cut_w * ins_padded * outs_padded
-        local = np.zeros(3 * 49 * LANES, np.float32)
-        half, made = 49 * LANES, 98 * LANES
-        for part in range(cut_h * cut_w):
-            a0, b0 = part // cut_w * taps, part % cut_w * taps
-            for i in range(i0, min(i0 + 16, ins_padded)):
-                to = target + (c0 * cut_h * cut_w + part * size) * ins_padded + i * size
-                for c in range(0, size, LANES):
-                    for k in range(taps * taps):
-                        a, b = a0 + k // taps, b0 + k % taps
-                        tap = start + a * s_kh + b * s_kw + i * s_in + (c0 + c) * s_out
-                        for lane in range(LANES):
-                            used = a < kh and b < kw and i < ins and c0 + c + lane < outs
-                            local[k * LANES + lane] = W[tap + lane * s_out] if used else np.float32(0)
-                    for b in range(taps):
-                        _filter(local, points, b * LANES, taps * LANES, half + b * LANES, taps * LANES)
-                    for a in range(points):
-                        _filter(local, points, half + a * taps * LANES, LANES, made, LANES)
-                        for b in range(points):
-                            at = to + c + (a * points + b) * whole
-                            vstore(F, at, vload(local, made + b * LANES))
+    c0, i0 = (task // groups) * BLOCK, (task % groups) * 16
+    size = min(BLOCK, outs_padded - c0)
+    whole = cut_h * cut_w * ins_padded * outs_padded
+    local = np.zeros(3 * 49 * LANES, np.float32)
+    half, made = 49 * LANES, 98 * LANES
+    for part in range(cut_h * cut_w):
+        a0, b0 = part // cut_w * taps, part % cut_w * taps
+        for i in range(i0, min(i0 + 16, ins_padded)):
+            to = target + (c0 * cut_h * cut_w + part * size) * ins_padded + i * size
+            for c in range(0, size, LANES):
+                for k in range(taps * taps):
+                    a, b = a0 + k // taps, b0 + k % taps
+                    tap = start + a * s_kh + b * s_kw + i * s_in + (c0 + c) * s_out
+                    for lane in range(LANES):
+                        used = a < kh and b < kw and i < ins and c0 + c + lane < outs
+                        local[k * LANES + lane] = W[tap + lane * s_out] if used else np.float32(0)
+                for b in range(taps):
+                    _filter(local, points, b * LANES, taps * LANES, half + b * LANES, taps * LANES)
+                for a in range(points):
+                    _filter(local, points, half + a * taps * LANES, LANES, made, LANES)
+                    for b in range(points):
+                        at = to + c + (a * points + b) * whole
+                        vstore(F, at, vload(local, made + b * LANES))
+
+
+@cache
+def _pack_address() -> int:
+    return address(_pack, (FLOATS, FLOATS, CALL[0], types.int64))
+
+
+@parallel
+def pack_staged(F, I, W, p, s):
+    """Filters `W`, of any strides, as U: (points^2, output block, filter block, in, <= BLOCK out)."""
+    for task in prange(p[14]):
+        invoke(p[15], (F, W, p, task))
 
 
 def cut(kernel: Pair, points: int) -> Pair:
@@ -309,6 +351,7 @@ def staged_call(
             form.outputs, *padding, cut_h, cut_w, rounds.images, rounds.rows, threads, scratch,
             scratch + rounds.v, rounds.v_step, rounds.v_size, scratch + rounds.m, rounds.m_step,
             rounds.m_size, *offsets, _depth(padded(x.c)), block_address(), x.c,
+            threads, points**2 * -(-padded(y.c) // BLOCK), threads, *_stages(),
         ),
         (slope, cap),
     )  # fmt: skip
@@ -317,4 +360,5 @@ def staged_call(
 def pack_call(strides: tuple[int, ...], kernel: Pair, points: int, target: int, ins: int, outs: int) -> Call:
     """One call of `pack_staged`; `strides` are the filters' start and (KH, KW, in, out) steps."""
     sizes = (*kernel, target, ins, padded(ins), outs, padded(outs), points, FORMS[points].taps)
-    return call((*strides, *sizes))
+    tasks = -(-padded(outs) // BLOCK) * -(-padded(ins) // 16)
+    return call((*strides, *sizes, tasks, _pack_address()))

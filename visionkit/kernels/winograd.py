@@ -5,10 +5,13 @@ U V over the input channels are matrix products on the direct convolution's micr
 tile is A^T M A (Lavin and Gray 2016, points 0, 1, -1, 2, -2 and infinity).
 """
 
+from functools import cache
+
 import numpy as np
+from numba import types
 
 from .conv import BLOCK, block_address
-from .jit import LANES, invoke, parallel, prange, serial
+from .jit import CALL, FLOATS, INTEGERS, LANES, address, invoke, parallel, prange, serial
 from .memory import Call, Map, Tables, call, padded
 from .simd import vexp, vfma, vload, vmax, vmin, vsplat, vstore
 
@@ -133,9 +136,9 @@ def output_tile(
                 vstore(F, y + i * row + j * step + c, v)
 
 
-@parallel
-def winograd(F, I, p, s):
-    """Convolve 3x3, stride 1, padding 1; `p` and `s` come from `winograd_call`."""
+@serial
+def _rounds(F, I, p, s, worker):
+    """The rounds of one worker: transforms, products and transforms back of some tiles at a time."""
     x, x_step, x_row, x_image, y, y_step, y_row, y_image = p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7]
     n, height, width, ins, outs, u, bias, mode = p[8], p[9], p[10], p[11], p[12], p[13], p[14], p[15]
     r, r_step, r_row, r_image, silu = p[16], p[17], p[18], p[19], p[20]
@@ -145,34 +148,45 @@ def winograd(F, I, p, s):
     down, across = (height + 3) // 4, (width + 3) // 4
     count = n * down * across
     rounds = (count + tiles - 1) // tiles
-    for worker in prange(workers):
-        small = scratch + worker * room
-        v0 = small + 36 * LANES
-        m0 = v0 + 36 * tiles * ins
-        for part in range(worker * rounds // workers, (worker + 1) * rounds // workers):
-            start, end = part * tiles, min(count, (part + 1) * tiles)
-            for t in range(start, end):
-                image, ty, tx = t // (down * across), t // across % down, t % across
-                input_tile(F, x + image * x_image, x_row, x_step, height, width, 4 * ty - 1, 4 * tx - 1, ins,
-                           v0 + (t - start) * ins, tiles * ins, small)  # fmt: skip
-            for k in range(36):
-                for c in range(0, outs, BLOCK):
-                    size = min(BLOCK, outs - c)
-                    for i in range(0, ins, chain):
-                        invoke(p[30], (
-                            F, I, v0 + k * tiles * ins + i, v_table, 0, end - start, no_tap, 1,
-                            min(chain, ins - i), u + (k * outs + c) * ins + i * size, size,
-                            m0 + k * tiles * outs + c, m_table, zeros, 1, 1, 1.0, np.inf, 0 if i == 0 else 1,
-                            m0 + k * tiles * outs + c, m_table,
-                        ))  # fmt: skip
-            for t in range(start, end):
-                image, ty, tx = t // (down * across), t // across % down, t % across
-                output_tile(
-                    F, m0 + (t - start) * outs, tiles * outs, outs, bias,
-                    y + image * y_image + 4 * ty * y_row + 4 * tx * y_step, y_row, y_step,
-                    min(4, height - 4 * ty), min(4, width - 4 * tx), s[0], s[1], silu, mode,
-                    r + image * r_image + 4 * ty * r_row + 4 * tx * r_step, r_row, r_step, small,
-                )  # fmt: skip
+    small = scratch + worker * room
+    v0 = small + 36 * LANES
+    m0 = v0 + 36 * tiles * ins
+    for part in range(worker * rounds // workers, (worker + 1) * rounds // workers):
+        start, end = part * tiles, min(count, (part + 1) * tiles)
+        for t in range(start, end):
+            image, ty, tx = t // (down * across), t // across % down, t % across
+            input_tile(F, x + image * x_image, x_row, x_step, height, width, 4 * ty - 1, 4 * tx - 1, ins,
+                       v0 + (t - start) * ins, tiles * ins, small)  # fmt: skip
+        for k in range(36):
+            for c in range(0, outs, BLOCK):
+                size = min(BLOCK, outs - c)
+                for i in range(0, ins, chain):
+                    invoke(p[30], (
+                        F, I, v0 + k * tiles * ins + i, v_table, 0, end - start, no_tap, 1,
+                        min(chain, ins - i), u + (k * outs + c) * ins + i * size, size,
+                        m0 + k * tiles * outs + c, m_table, zeros, 1, 1, 1.0, np.inf, 0 if i == 0 else 1,
+                        m0 + k * tiles * outs + c, m_table,
+                    ))  # fmt: skip
+        for t in range(start, end):
+            image, ty, tx = t // (down * across), t // across % down, t % across
+            output_tile(
+                F, m0 + (t - start) * outs, tiles * outs, outs, bias,
+                y + image * y_image + 4 * ty * y_row + 4 * tx * y_step, y_row, y_step,
+                min(4, height - 4 * ty), min(4, width - 4 * tx), s[0], s[1], silu, mode,
+                r + image * r_image + 4 * ty * r_row + 4 * tx * r_step, r_row, r_step, small,
+            )  # fmt: skip
+
+
+@cache
+def _rounds_address() -> int:
+    return address(_rounds, (FLOATS, INTEGERS, *CALL, types.int64))
+
+
+@parallel
+def winograd(F, I, p, s):
+    """Convolve 3x3, stride 1, padding 1; `p` and `s` come from `winograd_call`."""
+    for worker in prange(p[22]):
+        invoke(p[31], (F, I, p, s, worker))
 
 
 @serial
@@ -184,50 +198,66 @@ def filter_column(g0, g1, g2):
     return g0 * quarter, a + b, a - b, c + d, c - d, g2
 
 
-@parallel
-def pack_winograd(F, I, W, p, s):
-    """Filters `W`, of any strides, as U: (36, block, in, <= BLOCK out)."""
+@serial
+def _pack(F, W, p, task):
+    """U of one block of output channels and up to 16 input channels."""
     start, s_kh, s_kw, s_in, s_out, target, ins, outs, wide = (
         p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7], p[8],
     )  # fmt: skip
-    blocks = (wide + BLOCK - 1) // BLOCK
     groups = (ins + 15) // 16
-    for task in prange(blocks * groups):
-        c0, i0 = (task // groups) * BLOCK, (task % groups) * 16
-        size = min(BLOCK, wide - c0)
-        local = np.zeros(27 * LANES, np.float32)
-        for i in range(i0, min(i0 + 16, ins)):
-            for c in range(c0, c0 + size, LANES):
-                at = start + i * s_in + c * s_out
-                for k in range(9):
-                    tap = at + k // 3 * s_kh + k % 3 * s_kw
-                    for lane in range(min(LANES, outs - c)):
-                        local[k * LANES + lane] = W[tap + lane * s_out]
-                for j in range(3):
-                    r0, r1, r2, r3, r4, r5 = filter_column(
-                        vload(local, j * LANES), vload(local, (3 + j) * LANES), vload(local, (6 + j) * LANES)
-                    )
-                    to = (9 + j) * LANES
-                    vstore(local, to, r0)
-                    vstore(local, to + 3 * LANES, r1)
-                    vstore(local, to + 6 * LANES, r2)
-                    vstore(local, to + 9 * LANES, r3)
-                    vstore(local, to + 12 * LANES, r4)
-                    vstore(local, to + 15 * LANES, r5)
-                to = target + c0 * ins + i * size + c - c0
-                whole = ins * wide
-                for a in range(6):
-                    at_row = (9 + 3 * a) * LANES
-                    r0, r1, r2, r3, r4, r5 = filter_column(
-                        vload(local, at_row), vload(local, at_row + LANES), vload(local, at_row + 2 * LANES)
-                    )
-                    at = to + 6 * a * whole
-                    vstore(F, at, r0)
-                    vstore(F, at + whole, r1)
-                    vstore(F, at + 2 * whole, r2)
-                    vstore(F, at + 3 * whole, r3)
-                    vstore(F, at + 4 * whole, r4)
-                    vstore(F, at + 5 * whole, r5)
+    c0, i0 = (task // groups) * BLOCK, (task % groups) * 16
+    size = min(BLOCK, wide - c0)
+    local = np.zeros(27 * LANES, np.float32)
+    for i in range(i0, min(i0 + 16, ins)):
+        for c in range(c0, c0 + size, LANES):
+            at = start + i * s_in + c * s_out
+            for k in range(9):
+                tap = at + k // 3 * s_kh + k % 3 * s_kw
+                for lane in range(min(LANES, outs - c)):
+                    local[k * LANES + lane] = W[tap + lane * s_out]
+            for j in range(3):
+                r0, r1, r2, r3, r4, r5 = filter_column(
+                    vload(local, j * LANES), vload(local, (3 + j) * LANES), vload(local, (6 + j) * LANES)
+                )
+                to = (9 + j) * LANES
+                vstore(local, to, r0)
+                vstore(local, to + 3 * LANES, r1)
+                vstore(local, to + 6 * LANES, r2)
+                vstore(local, to + 9 * LANES, r3)
+                vstore(local, to + 12 * LANES, r4)
+                vstore(local, to + 15 * LANES, r5)
+            to = target + c0 * ins + i * size + c - c0
+            whole = ins * wide
+            for a in range(6):
+                at_row = (9 + 3 * a) * LANES
+                r0, r1, r2, r3, r4, r5 = filter_column(
+                    vload(local, at_row), vload(local, at_row + LANES), vload(local, at_row + 2 * LANES)
+                )
+                at = to + 6 * a * whole
+                vstore(F, at, r0)
+                vstore(F, at + whole, r1)
+                vstore(F, at + 2 * whole, r2)
+                vstore(F, at + 3 * whole, r3)
+                vstore(F, at + 4 * whole, r4)
+                vstore(F, at + 5 * whole, r5)
+
+
+@cache
+def _pack_address() -> int:
+    return address(_pack, (FLOATS, FLOATS, CALL[0], types.int64))
+
+
+@parallel
+def pack_winograd(F, I, W, p, s):
+    """Filters `W`, of any strides, as U: (36, block, in, <= BLOCK out); `p` comes from `pack_call`."""
+    for task in prange(p[9]):
+        invoke(p[10], (F, W, p, task))
+
+
+def pack_call(strides: tuple[int, ...], target: int, ins: int, outs: int) -> Call:
+    """One call of `pack_winograd`; `strides` are the filters' start and (KH, KW, in, out) steps."""
+    wide = padded(outs)
+    return call((*strides, target, ins, outs, wide, -(-wide // BLOCK) * -(-ins // 16), _pack_address()))
 
 
 def possible(y: Map, ins: int) -> bool:
@@ -306,7 +336,7 @@ def winograd_call(
             *x.place, *y.place, *y.shape[:3], x.c, outs, filters, bias, residual_mode if residual else 0,
             *shortcut.place, int(silu), tiles, threads, scratch, _room(tiles, x.c, outs),
             tables.add(rows * x.c), tables.add(rows * outs), tables.add(np.zeros(1, np.int32)), zeros,
-            -(-x.c // -(-x.c // _CHAIN)), block_address(),
+            -(-x.c // -(-x.c // _CHAIN)), block_address(), _rounds_address(),
         ),
         (slope, cap),
     )  # fmt: skip
