@@ -26,7 +26,8 @@ class ConvNorm(Module):
             inputs, outputs, kernel, stride, padding, dilation, groups, bias=False, rng=rng
         )  # fmt: skip
         # He et al. 2015 by fan-out: the gradients keep their size on the way back.
-        self.conv.weight.data = init.kaiming_normal(self.conv.weight.shape, "fan_out", slope or 0.0, rng=rng)
+        weight = self.conv.weight
+        init.kaiming_normal(weight.shape, "fan_out", slope or 0.0, rng=rng, out=weight.data)
         self.bn = BatchNorm2d(outputs, eps=1e-3, momentum=0.03)
         self.act: Module | None = None
         if slope is not None:

@@ -11,6 +11,7 @@ from visionkit.engine.pose_info import PoseInfo
 from visionkit.engine.pose_transfer import Ports, ports
 from visionkit.engine.transfer import head_names
 from visionkit.nn import Module
+from visionkit.nn.init import Unset
 from visionkit.vision.skeleton import Skeleton
 
 #: k-means of COCO's people at 320 x 320.
@@ -64,13 +65,14 @@ class ModelCard:
             loss=dict(LOSS_WEIGHTS[self.assignment]),
         )
 
-    def network(self, classes: int, seed: int = 0) -> Module:
-        """The network with its initial weights."""
+    def network(self, classes: int, seed: int | np.random.Generator = 0) -> Module:
+        """The network with its initial weights, drawn from a seed or a generator."""
         return self.build(classes, rng=np.random.default_rng(seed))
 
     def heads(self, classes: int) -> tuple[str, ...]:
         """The tensors whose shape depends on the number of classes."""
-        return head_names(self.network(classes).state_dict(), self.network(max(classes, 2) + 1).state_dict())
+        base, wider = (self.network(n, Unset()).state_dict() for n in (classes, max(classes, 2) + 1))
+        return head_names(base, wider)
 
 
 class BuildPose(Protocol):
@@ -131,8 +133,8 @@ class PoseCard:
             focus=self.focus,
         )
 
-    def network(self, channels: Sequence[int], seed: int = 0) -> Module:
-        """The network with its initial weights, for `PoseInfo.channels`."""
+    def network(self, channels: Sequence[int], seed: int | np.random.Generator = 0) -> Module:
+        """The network with its initial weights, for `PoseInfo.channels`, drawn from a seed or a generator."""
         build: Callable[..., Module] = self.build
         return build(*channels, rng=np.random.default_rng(seed))
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from visionkit.engine.info import DetectorInfo
@@ -17,6 +18,7 @@ from visionkit.engine.transfer import Transfer, transfer
 from visionkit.errors import UnknownNameError, WeightsError
 from visionkit.graph import Ranges
 from visionkit.nn import Module
+from visionkit.nn.init import Unset
 from visionkit.vision.skeleton import Skeleton
 from visionkit.weights import safetensors
 
@@ -127,7 +129,7 @@ def open_weights(weights: str | os.PathLike[str]) -> tuple[Module, Info]:
     """
     path = find(weights)
     tensors, info = _read(path)
-    network = _network(info)
+    network = _network(info, Unset())
     try:
         network.load_state_dict(tensors)
     except WeightsError as error:
@@ -213,7 +215,7 @@ def _read(path: Path) -> tuple[Tensors, Info]:
     return tensors, kind.from_metadata(metadata, path)
 
 
-def _network(info: Info, seed: int = 0) -> Module:
+def _network(info: Info, seed: int | np.random.Generator = 0) -> Module:
     """The network of a description, freshly initialised."""
     if isinstance(info, PoseInfo):
         return pose_card(info.architecture).network(info.channels, seed)

@@ -130,6 +130,11 @@ class Tensor:
         self._dtype = self._data.dtype
 
     @property
+    def strides(self) -> tuple[int, ...]:
+        """Bytes from one element to the next along each axis."""
+        return self.data.strides
+
+    @property
     def is_symbolic(self) -> bool:
         """Whether this is a traced tensor, without data."""
         return self._data is None

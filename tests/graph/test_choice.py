@@ -7,7 +7,7 @@ import pytest
 
 from visionkit.graph import choice
 from visionkit.graph.plan import Plan, compile  # noqa: A004
-from visionkit.kernels import jit, winograd
+from visionkit.kernels import winograd
 from visionkit.kernels.memory import Buffer, Map
 from visionkit.nn import Conv2d, ReLU, Sequential
 
@@ -18,7 +18,7 @@ SHAPE = (1, 24, 24, 16)
 def folder(tmp_path, monkeypatch):
     """A machine that has timed nothing yet."""
     monkeypatch.setattr(choice, "_known", {})
-    monkeypatch.setattr(jit, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(choice, "cache_folder", lambda: tmp_path)
     return tmp_path
 
 
@@ -91,7 +91,7 @@ def test_a_damaged_file_is_replaced(network, clock, folder, content):
 
 
 def test_without_a_folder_the_process_remembers(network, clock, monkeypatch):
-    monkeypatch.setattr(jit, "cache_folder", lambda: None)
+    monkeypatch.setattr(choice, "cache_folder", lambda: None)
     for _ in range(2):
         compile(network, SHAPE, winograd="timed")
     assert clock["read"] == 2

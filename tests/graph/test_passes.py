@@ -8,7 +8,7 @@ import pytest
 from visionkit import functional as F
 from visionkit.graph import Graph, trace
 from visionkit.graph.passes import drop_dead, fold_batch_norm, fuse, prepare
-from visionkit.nn import AvgPool2d, BatchNorm2d, Conv2d, Module
+from visionkit.nn import AvgPool2d, BatchNorm2d, Conv2d, Module, Sequential
 from visionkit.ops import OPS
 from visionkit.tensor import Tensor
 
@@ -106,6 +106,25 @@ def test_what_is_left_of_the_network(rng):
     assert training.count("batch_norm") == 4
     assert training.count("leaky_relu") == training.count("silu") == training.count("relu") == 0
     assert training.count("relu6") == 1
+
+
+def test_folded_weights_are_those_of_double_precision(rng):
+    """One rounding, in the memory order of the weights; what they are made of is read anew each time."""
+    conv, norm = Conv2d(5, 7, 3, rng=rng), BatchNorm2d(7)
+    for tensor in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
+        tensor.data[...] = rng.uniform(0.5, 2.0, 7)
+    node = prepare(trace(Sequential(conv, norm).eval(), (1, 6, 8, 5)), training=False).nodes[0]
+    weight, bias = (value.tensor for value in node.inputs[1:3])
+    for _ in range(2):
+        double = [t.data.astype(np.float64) for t in (conv.weight, conv.bias, norm.weight, norm.bias)]
+        mean, variance = norm.running_mean.data.astype(np.float64), norm.running_var.data.astype(np.float64)
+        scale = double[2] / np.sqrt(variance + norm.eps)
+        wanted = (double[0] * scale[:, None, None, None]).astype(np.float32)
+        np.testing.assert_array_equal(weight.data, wanted)
+        np.testing.assert_array_equal(bias.data, ((double[1] - mean) * scale + double[3]).astype(np.float32))
+        assert weight.data.strides == weight.strides == conv.weight.data.strides
+        conv.weight.data[...] *= 2
+        norm.running_var.data[...] += 1
 
 
 def test_norms_in_training_mode_are_not_folded(rng):

@@ -20,6 +20,7 @@ from visionkit.nn import (
     Linear,
     MaxPool2d,
     Module,
+    Sequential,
     SiLU,
 )
 from visionkit.tensor import Tensor
@@ -281,3 +282,16 @@ def test_what_a_plan_cannot_run_is_named():
         compile(lambda x: x.exp(), (1, 4, 4, 3))
     with pytest.raises(TraceError, match="values"):
         compile(lambda x: x * float(x.data.max()), (1, 4, 4, 3))
+
+
+def test_a_refreshed_plan_runs_the_networks_present_weights_and_statistics(rng):
+    network = Sequential(Conv2d(3, 20, 3, 1, 1, rng=rng), BatchNorm2d(20), Conv2d(20, 4, 1, rng=rng)).eval()
+    x = rng.normal(size=(1, 9, 8, 3)).astype(np.float32)
+    plan = compile(network, x.shape)
+    before = plan.forward(x)[0].copy()
+    for tensor in (*network.parameters(), *(buffer for _, buffer in network.named_buffers())):
+        tensor.data[...] = rng.uniform(0.5, 1.5, tensor.shape)
+    np.testing.assert_array_equal(plan.forward(x)[0], before)  # inference keeps what it was made of
+    plan.refresh()
+    np.testing.assert_array_equal(plan.forward(x)[0], compile(network, x.shape).forward(x)[0])
+    assert np.abs(plan.forward(x)[0] - before).max() > 0.1

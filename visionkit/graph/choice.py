@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import VisionKitError
-from ..kernels import jit, pointwise, staged, winograd
+from ..kernels import pointwise, staged, winograd
+from ..kernels.jit import cache_folder
 from ..kernels.memory import Map
 from ..weights.files import atomic_write, read_bytes
 from .geometry import Pair
@@ -25,6 +26,10 @@ How = Literal["rule", "timed", "direct"]
 
 def _never(y: Map, ins: int, kernel: Pair) -> int:
     return 0
+
+
+def _direct(y: Map, ins: int) -> bool:
+    return False
 
 
 @dataclass(frozen=True)
@@ -49,8 +54,8 @@ _known: dict[str, bool] = {}
 
 def choose(
     how: How, training: bool, lower: "Callable[[Choose], Lowering]", build: "Callable[[Lowering], Plan]"
-) -> Choose:
-    """How the layers of a plan are chosen.
+) -> "Lowering":
+    """The steps of a plan, with their forms chosen.
 
     Args:
         how: see `How`; "timed" is the rule in training, whose bits must not depend on a clock.
@@ -60,25 +65,26 @@ def choose(
             first time.
     """
     if how == "direct":
-        return Choose(lambda y, ins: False)
+        return lower(Choose(_direct))
     if training:
-        return Choose(lambda y, ins: winograd.pays(y, ins, True))
+        return lower(Choose(lambda y, ins: winograd.pays(y, ins, True)))
     if how == "rule":
-        return Choose(lambda y, ins: winograd.pays(y, ins, False), staged.pays)
+        return lower(Choose(lambda y, ins: winograd.pays(y, ins, False), staged.pays))
     _load()
     layers: list[tuple[str, bool]] = []
 
-    def take_all(y: Map, ins: int) -> bool:
-        possible = winograd.possible(y, ins)
-        if possible:
-            layers.append((_key(y, ins), winograd.pays(y, ins, False)))
-        return possible
+    def take_known(y: Map, ins: int) -> bool:
+        if not winograd.possible(y, ins):
+            return False
+        layers.append((_key(y, ins), winograd.pays(y, ins, False)))
+        return _known.get(layers[-1][0], False)
 
-    fast = lower(Choose(take_all, staged.pays))
-    if any(key not in _known for key, _ in layers):
-        _time(layers, build(fast), build(lower(Choose(lambda y, ins: False, staged.pays))))
-        _store()
-    return Choose(lambda y, ins: _known.get(_key(y, ins), False), staged.pays)
+    known = lower(Choose(take_known, staged.pays))
+    if all(key in _known for key, _ in layers):
+        return known
+    _time(layers, *(build(lower(Choose(form, staged.pays))) for form in (winograd.possible, _direct)))
+    _store()
+    return lower(Choose(take_known, staged.pays))
 
 
 def _key(y: Map, ins: int) -> str:
@@ -102,7 +108,7 @@ def _time(layers: list[tuple[str, bool]], fast: "Plan", direct: "Plan") -> None:
 
 
 def _load() -> None:
-    folder = jit.cache_folder()
+    folder = cache_folder()
     if _known or folder is None:
         return
     try:
@@ -113,6 +119,6 @@ def _load() -> None:
 
 
 def _store() -> None:
-    folder = jit.cache_folder()
+    folder = cache_folder()
     if folder is not None:
         atomic_write(folder / _FILE, json.dumps(_known, indent=0, sort_keys=True))

@@ -1,6 +1,8 @@
 """Weights, biases and statistics on their way into a plan's memory."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 
@@ -47,6 +49,13 @@ class Constants:
         self.vectors: dict[int, Vector] = {}
         self.reserved = 0
         self._packed: dict[tuple[int, ...], int] = {}
+
+    def packs_by_tensor(self) -> Iterator[tuple[Tensor, list[Pack]]]:
+        """The packs of every tensor, the largest first: its folded weights are the most held beside it."""
+        ordered = sorted(self.packs, key=lambda pack: (-pack.tensor.size, id(pack.tensor)))
+        for _, same in groupby(ordered, key=lambda pack: id(pack.tensor)):
+            packs = list(same)
+            yield packs[0].tensor, packs
 
     def reserve(self, size: int) -> int:
         """A place for `size` numbers that lasts as long as the plan."""

@@ -30,8 +30,13 @@ def constant(value: Value) -> Tensor:
 
 def weight_strides(tensor: Tensor) -> tuple[int, int, int, int]:
     """Strides in numbers of (KH, KW, in, out) of weights whose shape is (out, in, KH, KW)."""
-    s_o, s_i, s_kh, s_kw = (stride // tensor.data.itemsize for stride in tensor.data.strides)
+    s_o, s_i, s_kh, s_kw = (stride // tensor.dtype.itemsize for stride in tensor.strides)
     return s_kh, s_kw, s_i, s_o
+
+
+def memory_order(array: np.ndarray) -> list[int]:
+    """The axes of an array from the one with the longest steps to the one with the shortest."""
+    return sorted(range(array.ndim), key=lambda axis: (-array.strides[axis], -array.shape[axis]))
 
 
 def as_filter(weight: Tensor) -> Tensor:

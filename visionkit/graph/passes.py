@@ -4,13 +4,17 @@ A convolution or batch-norm node may carry, after fusion, ``activation`` (kind, 
 ``residual`` (0 none, 1 added before, 2 added after the activation; the residual is its last input).
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..kernels import inverted
+from ..kernels.jit import aligned
 from ..kernels.pointwise import LINEAR, SIGMOID, SILU, TANH
 from ..tensor import Tensor
+from .geometry import constant, memory_order
 from .trace import Graph, Node, Value
 
 Activation = tuple[int, float, float]
@@ -59,6 +63,50 @@ def _take_over(graph: Graph, node: Node, later: Node, inputs: list[Value], attrs
     return Graph(graph.inputs, nodes, graph.outputs)
 
 
+class Computed(Tensor):
+    """A constant made of others whenever it is read: a copy would stay in memory beside the plan's own.
+
+    Args:
+        like: has its shape and its order in memory.
+        make: computes it.
+    """
+
+    def __init__(self, like: Tensor, make: Callable[[], NDArray[np.float32]]) -> None:
+        super().__init__(like.data)
+        self._make, self._strides = make, like.strides
+
+    @property  # type: ignore[misc]  # nobody assigns to it
+    def data(self) -> NDArray[np.float32]:
+        """Computed now."""
+        return self._make()
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Bytes from one element to the next along each axis."""
+        return self._strides
+
+
+def _folded(weight: Tensor, old_bias: Tensor | None, norm: Node) -> list[Tensor]:
+    """Weights and bias of a convolution that does a batch-norm's work, too."""
+    gamma, beta, mean, variance = (constant(value) for value in norm.inputs[1:5])
+
+    def scale() -> NDArray[np.float64]:
+        return gamma.data / np.sqrt(variance.data.astype(np.float64) + norm.attrs["eps"])
+
+    def weights() -> NDArray[np.float32]:
+        order = memory_order(weight.data)
+        folded = aligned(tuple(weight.shape[axis] for axis in order)).transpose(np.argsort(order))
+        return np.multiply(
+            weight.data, scale()[:, None, None, None], folded, dtype=np.float64, casting="same_kind"
+        )
+
+    def bias() -> NDArray[np.float32]:
+        shift = (0.0 if old_bias is None else old_bias.data) - mean.data.astype(np.float64)
+        return (shift * scale() + beta.data).astype(np.float32)
+
+    return [Computed(weight, weights), Computed(beta, bias)]
+
+
 def fold_batch_norm(graph: Graph) -> Graph:
     """Batch-norms in evaluation mode become part of the convolution before them."""
     for norm in list(graph.nodes):
@@ -67,16 +115,13 @@ def fold_batch_norm(graph: Graph) -> Graph:
         conv = norm.inputs[0].node
         if conv is None or conv.op != "conv2d" or _only_reader(graph, conv.output) is not norm:
             continue
-        constants = [value.tensor for value in (*conv.inputs[1:], *norm.inputs[1:5])]
-        if any(tensor is None for tensor in constants):
+        if any(value.tensor is None for value in (*conv.inputs[1:], *norm.inputs[1:5])):
             continue
-        weight, *old_bias, gamma, beta, mean, variance = (
-            tensor.data.astype(np.float64) for tensor in constants if tensor is not None
+        weight, old_bias = (
+            constant(conv.inputs[1]),
+            constant(conv.inputs[2]) if len(conv.inputs) > 2 else None,
         )
-        scale = gamma / np.sqrt(variance + norm.attrs["eps"])
-        weights = (weight * scale[:, None, None, None]).astype(np.float32)
-        bias = (((old_bias[0] if old_bias else 0.0) - mean) * scale + beta).astype(np.float32)
-        folded = [Value(tensor.shape, tensor=tensor) for tensor in (Tensor(weights), Tensor(bias))]
+        folded = [Value(tensor.shape, tensor=tensor) for tensor in _folded(weight, old_bias, norm)]
         graph = _take_over(graph, conv, norm, [conv.inputs[0], *folded], {})
     return graph
 

@@ -19,6 +19,7 @@ from ..shapes import Shape
 from ..tensor import Tensor
 from .backward import Backward
 from .choice import Choose, How, choose
+from .geometry import memory_order
 from .lower import Lowering
 from .memory import lay_out, lifetimes, rounded
 from .passes import fuse_inverted, prepare
@@ -123,9 +124,10 @@ class Plan:
         memory, tables = self.memory, self.tables
         for vector in self._low.constants.vectors.values():
             memory[vector.at : vector.at + vector.tensor.size] = vector.tensor.data
-        for pack in self._low.constants.packs:
-            weights = pack.tensor.data
-            pack.kernel(memory, tables, flat_memory(weights), *pack.call)
+        for tensor, packs in self._low.constants.packs_by_tensor():
+            weights = flat_memory(tensor.data)
+            for pack in packs:
+                pack.kernel(memory, tables, weights, *pack.call)
 
     def forward(self, pictures: NDArray[Any]) -> tuple[F32, ...]:
         """Run the network.
@@ -209,8 +211,7 @@ class Plan:
 
 def flat_memory(array: F32) -> F32:
     """An array's numbers as they lie in memory, whatever the order of its axes: a view."""
-    order = sorted(range(array.ndim), key=lambda axis: (-array.strides[axis], -array.shape[axis]))
-    flat = array.transpose(order)
+    flat = array.transpose(memory_order(array))
     if not flat.flags.c_contiguous:
         raise ShapeError("a parameter's array must own a contiguous stretch of memory")
     return flat.reshape(-1)
@@ -265,4 +266,4 @@ def compile(  # noqa: A001  (PyTorch's word)
     def build(low: Lowering) -> Plan:
         return Plan(low, Backward(low) if training else None, mean, scale)
 
-    return build(lower(choose(winograd, training, lower, build)))
+    return build(choose(winograd, training, lower, build))
