@@ -1,8 +1,8 @@
 """Runs a plan step by step and watches its memory: who may write where, and who must not be needed.
 
-Before every step all of the arena that nobody owns at that time is poisoned with NaN, and so is the scratch
-memory: numbers read from there spoil the result. After it, every changed number of the arena must belong to
-a map that the step touches, and their halos must be zero.
+Before every step all of the arena that nobody owns at that time is poisoned with NaN, its scratch memory with
+it: numbers read from there spoil the result. After it, every changed number of the arena must belong to a map
+that the step touches, or to its scratch memory, and the maps' halos must be zero.
 """
 
 from typing import Any
@@ -40,21 +40,21 @@ class Guarded:
                 pinned[seed.buffer] = (forward - 1, len(low.steps))
         pinned |= dict.fromkeys(low.unshared, (-1, len(low.steps)))
         self.spans = lifetimes(low.steps, pinned)
+        above = low.constants.reserved + max(step.scratch for step in low.steps)
         ends = sorted((buffer.base, buffer.base + buffer.size, id(buffer)) for buffer in self.spans)
         self.alone = {
             mine
             for at, end, mine in ends
-            if not any(a < end and at < b and other != mine for a, b, other in ends)
+            if at >= above and not any(a < end and at < b and other != mine for a, b, other in ends)
         }
-        self.arena = low.constants.reserved + low.scratch_size
+        self.arena = low.constants.reserved
 
     def poison(self, step: int) -> np.ndarray:
-        """Poison the scratch memory, and what nobody owns while `step` runs; where in the arena that is."""
+        """Poison what nobody owns while `step` runs; where in the arena that is."""
         free = np.ones(self.words.size - self.arena, bool)
         for buffer, (first, last) in self.spans.items():
             if first <= step <= last or (buffer.halo and id(buffer) in self.alone):  # its zeros stay for ever
                 free[buffer.base - self.arena : buffer.base - self.arena + buffer.size] = False
-        self.words[self.plan._low.constants.reserved : self.arena] = POISON
         self.words[self.arena :][free] = POISON
         return free
 
@@ -67,13 +67,15 @@ class Guarded:
             halo = kernel is pointwise.clear_halo
             if start <= i < end:
                 touches, what = low.steps[number].touches, f"{kernel.__name__} of {name!r}"
-                free = self.poison(number)
+                free, scratch = self.poison(number), 0 if halo else low.steps[number].scratch
+                assert free[:scratch].all(), f"{what} has scratch memory in somebody's map"
                 before = arena.copy()
                 kernel(memory, tables, integers, scalars)
                 changed = arena != before
                 for buffer in touches:
                     at = buffer.base - self.arena
                     changed[at : at + buffer.n * buffer.image] = False
+                changed[:scratch] = free[:scratch] = False
                 assert not changed.any(), f"{what} wrote outside its maps at {np.flatnonzero(changed)[:5]}"
                 assert (arena[free] == POISON).all()
                 for buffer in () if halo else touches:

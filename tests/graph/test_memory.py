@@ -23,15 +23,19 @@ def test_random_buffers_that_live_together_lie_apart(rng):
             first = int(rng.integers(-1, 12))
             spans[Buffer(n, h, w, c, halo)] = (first, first + int(rng.integers(0, 6)))
         start = int(rng.integers(0, 5)) * 16
-        end, shared = lay_out(spans, start)
+        scratch = [int(n) for n in rng.integers(0, 300, 20) * rng.integers(0, 2, 20)]
+        end, shared = lay_out(spans, start, scratch)
         pairs = [(a, b) for a in spans for b in spans if a is not b]
         overlap = [(a, b) for a, b in pairs if a.base < b.base + b.size and b.base < a.base + a.size]
         for a, b in overlap:
             assert spans[a][1] < spans[b][0] or spans[b][1] < spans[a][0]
             assert a in shared
+        for buffer, (first, last) in spans.items():
+            assert all(start + size <= buffer.base for size in scratch[max(0, first) : last + 1] if size)
+            assert start + max(scratch) <= buffer.base or buffer in shared
         assert all(buffer.base % 16 == 0 and start <= buffer.base for buffer in spans)
         assert max(buffer.base + buffer.size for buffer in spans) <= end
-        assert end - start <= sum(rounded(buffer.size) for buffer in spans)
+        assert end - start <= sum(rounded(buffer.size) for buffer in spans) + max(map(rounded, scratch))
 
 
 def test_lifetimes_reach_from_first_to_last_use():

@@ -40,7 +40,7 @@ class Layout:
         self.kept: dict[int, int] = {}  # of batch-norm outputs: where their statistics stand
         self.dropouts: dict[int, int] = {}  # of dropout outputs: the layer's number
         self.unshared: set[Buffer] = set()
-        self.scratch_size = 0
+        self._scratch = 0
         self.slack = 64  # numbers behind the memory's end that kernels may read
         self.gain = 1.0  # of the pictures' numbers in the map of the input
         self._placed = self._placements()
@@ -49,9 +49,14 @@ class Layout:
         self.unshared.add(self.input.buffer)
 
     def scratch(self, size: int) -> Callable[[], int]:
-        """Room that a step may use while it runs; the place is known once the memory is laid out."""
-        self.scratch_size = max(self.scratch_size, size)
-        return lambda: self.constants.reserved
+        """Room that the next step, and no other, may use; its place is known once the memory is laid out."""
+        self._scratch, following = size, len(self.steps)
+
+        def place() -> int:
+            assert self.steps[following].scratch == size, "scratch memory belongs to the step that comes next"
+            return self.constants.reserved
+
+        return place
 
     def map(self, value: Value) -> Map:
         """The map of a value that has been computed."""
@@ -102,7 +107,9 @@ class Layout:
 
     def add(self, name: str, kernel: Kernel, make: Callable[[], Call], *maps: Map | None) -> None:
         """Append a step that touches `maps`."""
-        self.steps.append(Step(name, kernel, make, tuple({m.buffer: 0 for m in maps if m is not None})))
+        touched = tuple({m.buffer: 0 for m in maps if m is not None})
+        self.steps.append(Step(name, kernel, make, touched, self._scratch))
+        self._scratch = 0
 
     def _placements(self) -> dict[int, tuple[Value, int]]:
         """Values that can be computed straight into their part of a concatenation."""

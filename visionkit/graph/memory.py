@@ -1,6 +1,6 @@
 """Where every buffer lives: one arena, in which buffers that are never alive together share memory."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..kernels.jit import Kernel
@@ -11,12 +11,18 @@ _ALIGN = 16  # numbers: one cache line
 
 @dataclass(eq=False)
 class Step:
-    """One kernel call: its name in the table, and the arguments, made once the memory is laid out."""
+    """One kernel call: its name in the table, and the arguments, made once the memory is laid out.
+
+    Attributes:
+        touches: the buffers that it reads or writes.
+        scratch: numbers at the arena's beginning that it may use while it runs.
+    """
 
     name: str
     kernel: Kernel
     make: Callable[[], Call]
     touches: tuple[Buffer, ...]
+    scratch: int = 0
 
 
 def rounded(size: int) -> int:
@@ -34,15 +40,25 @@ def lifetimes(steps: list[Step], pinned: dict[Buffer, tuple[int, int]]) -> dict[
     return spans
 
 
-def lay_out(spans: dict[Buffer, tuple[int, int]], start: int) -> tuple[int, set[Buffer]]:
+def lay_out(
+    spans: dict[Buffer, tuple[int, int]], start: int, scratch: Sequence[int] = ()
+) -> tuple[int, set[Buffer]]:
     """Give every buffer its base, from `start` on.
 
-    The largest buffers are placed first, each at the lowest address that is free for its whole life.
+    The largest buffers are placed first, each at the lowest address that is free for its whole life. Scratch
+    memory stays at the beginning, where it is still in the cache from one step to the next.
+
+    Args:
+        spans: first and last step of every buffer.
+        start: of the arena.
+        scratch: numbers that each step uses from `start` on.
 
     Returns:
         The end of the arena, and the buffers whose memory another one also uses.
     """
-    placed: list[tuple[int, int, tuple[int, int], Buffer]] = []
+    placed: list[tuple[int, int, tuple[int, int], Buffer | None]] = [
+        (start, start + rounded(size), (i, i), None) for i, size in enumerate(scratch) if size
+    ]
     for buffer, span in sorted(spans.items(), key=lambda item: (-item[0].size, item[1])):
         size = rounded(buffer.size)
         rivals = sorted(
@@ -59,6 +75,6 @@ def lay_out(spans: dict[Buffer, tuple[int, int]], start: int) -> tuple[int, set[
     shared = {
         one
         for at, stop, _, one in placed
-        if any(a < stop and at < b and other is not one for a, b, _, other in placed)
+        if one and any(a < stop and at < b and other is not one for a, b, _, other in placed)
     }
     return end, shared

@@ -21,7 +21,7 @@ from .backward import Backward
 from .choice import Choose, How, choose
 from .geometry import memory_order
 from .lower import Lowering
-from .memory import lay_out, lifetimes, rounded
+from .memory import lay_out, lifetimes
 from .passes import fuse_inverted, prepare
 from .precision import PRECISIONS, Narrowing
 from .ranges import Ranges
@@ -68,7 +68,7 @@ class Plan:
                 pinned[seed.buffer] = (self._split - 1, last)
         pinned |= dict.fromkeys(low.unshared, (-1, last + 1))
         spans = lifetimes(low.steps, pinned)
-        end, shared = lay_out(spans, low.constants.reserved + rounded(low.scratch_size))
+        end, shared = lay_out(spans, low.constants.reserved, [step.scratch for step in low.steps])
         self.memory: F32 = jit.aligned(end + low.slack)
         names: list[str] = []
         calls: list[tuple[jit.Kernel, Call]] = []
