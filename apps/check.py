@@ -44,20 +44,31 @@ def run(args: argparse.Namespace) -> int:
 def _read(args: argparse.Namespace) -> "tuple[DetectionDataset | None, Problems]":
     """The data set and its findings; None and the findings where it is refused."""
     try:
-        dataset = from_data_flags(args, pictures=False)
+        dataset = from_data_flags(args, pictures=False, keypoints=_poses(args))
     except RefusedError as error:
         return None, error.problems
     return dataset, dataset.problems
 
 
 def _ceiling(dataset: "DetectionDataset", args: argparse.Namespace) -> "Ceiling":
-    """What the ground truth itself scores with the anchors that training would use."""
+    """What the ground truth itself scores with the maps that training would use."""
     from visionkit.engine.oracle import ceiling
+    from visionkit.engine.pose_oracle import pose_ceiling
 
-    from .detector import describe
+    from .detector import describe, describe_poses
 
+    if _poses(args):
+        judged = describe_poses(dataset, args.model, args.weights, size=args.size)
+        return pose_ceiling(dataset, judged, most=len(dataset))
     info = describe(dataset, args.model, args.weights, size=args.size, assignment=args.assignment)
     return ceiling(dataset, info, most=len(dataset))
+
+
+def _poses(args: argparse.Namespace) -> bool:
+    """Whether the oracle is about a network of poses."""
+    from visionkit.models.zoo import task
+
+    return bool(args.oracle) and task(args.model, args.weights) == "pose"
 
 
 def _facts(

@@ -10,6 +10,7 @@ from visionkit.errors import DataError, UsageError
 if TYPE_CHECKING:
     from visionkit.data.dataset import DetectionDataset
     from visionkit.engine.info import DetectorInfo
+    from visionkit.engine.pose_info import PoseInfo
     from visionkit.engine.pose_predictor import PosePredictor
     from visionkit.engine.predictor import Predictor
     from visionkit.graph import Ranges
@@ -130,3 +131,20 @@ def describe(
         return for_data(info, dataset, anchors=not weights)
     except DataError:  # a handful of boxes: the anchors of people do
         return for_data(info, dataset, anchors=False)
+
+
+def describe_poses(
+    dataset: "DetectionDataset",
+    model: str | None,
+    weights: str | None,
+    *,
+    size: tuple[int, int] | None = None,
+) -> "PoseInfo":
+    """The description of a pose network for the points of a data set that has some."""
+    from visionkit.models.zoo import open_weights, pose_card
+
+    if weights:
+        info = open_weights(weights)[1].with_skeleton(dataset.skeleton, dataset.names, dataset.category_ids)
+    else:
+        info = pose_card(model or "").info(dataset.skeleton, dataset.names, dataset.category_ids)
+    return replace(info, input_size=size or info.input_size)

@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 from visionkit.errors import UsageError
 
 from .dataset import from_data_flags, mention_problems
-from .detector import open_detector, use_threads
+from .detector import open_predictor, use_threads
 from .terminal import say
 
 if TYPE_CHECKING:
     from visionkit.data.dataset import DetectionDataset
+    from visionkit.engine.info import DetectorInfo
+    from visionkit.engine.pose_info import PoseInfo
     from visionkit.engine.scores import Scores
+    from visionkit.engine.validation import DataValidation
 
 _BELOW = 1
 
@@ -34,8 +37,7 @@ def run(args: argparse.Namespace) -> int:
     mention_problems(dataset)
     if args.metric not in (None, "oks"):
         return _score_distances(dataset, args)
-    score = _score_poses if poses else _score_network if args.weights else _score_file
-    scores, entries = score(dataset, args)
+    scores, entries = _score_network(dataset, args) if args.weights else _score_file(dataset, args)
     print(json.dumps(scores.to_dict()) if args.json else scores.table())
     if args.report:
         from .report import write_report
@@ -88,46 +90,40 @@ def _score_file(
 def _score_network(
     dataset: "DetectionDataset", args: argparse.Namespace
 ) -> "tuple[Scores, list[dict[str, Any]]]":
+    use_threads(args)
+    predictor = open_predictor(args)
+    validation = _validation(dataset, predictor.info, args)
+    network, precision = predictor.network, predictor.precision
+    entries = validation.detect(network, _progress, precision=precision, ranges=predictor.ranges)
+    scores = validation.score(entries)
+    if precision != "float32":
+        exact = validation.score(validation.detect(network, _progress))
+        scores = replace(scores, notes=(*scores.notes, _loss(precision, scores, exact)))
+    return scores, entries
+
+
+def _validation(
+    dataset: "DetectionDataset", info: "DetectorInfo | PoseInfo", args: argparse.Namespace
+) -> "DataValidation":
+    """Of a detector; of many people on pictures, of one person on the boxes of the ground truth."""
+    from visionkit.engine.pose_info import PoseInfo
+    from visionkit.engine.pose_validation import pose_validation
     from visionkit.engine.validation import DetectionValidation
 
-    use_threads(args)
-    detector = open_detector(args)
-    info = replace(detector.info, input_size=detector.size)
-    validation = DetectionValidation(dataset, info, skip_bad=args.skip_bad)
-    _tell_mapping(info.names, validation.category_ids)
-    entries = validation.detect(
-        detector.network, _progress, precision=detector.precision, ranges=detector.ranges
-    )
-    scores = validation.score(entries)
-    if detector.precision != "float32":
-        exact = validation.score(validation.detect(detector.network, _progress))
-        scores = replace(scores, notes=(*scores.notes, _loss(detector.precision, scores, exact)))
-    return scores, entries
+    info = replace(info, input_size=args.size or info.input_size)
+    if isinstance(info, PoseInfo):
+        found = pose_validation(dataset, info, skip_bad=args.skip_bad)
+        say(f"points of {info.skeleton.name}, of {found.ground_truth['categories'][0]['name']}")
+        return found
+    scored = DetectionValidation(dataset, info, skip_bad=args.skip_bad)
+    _tell_mapping(info.names, scored.category_ids)
+    return scored
 
 
 def _finds_poses(weights: str) -> bool:
     from visionkit.models.zoo import task
 
     return task(None, weights) == "pose"
-
-
-def _score_poses(
-    dataset: "DetectionDataset", args: argparse.Namespace
-) -> "tuple[Scores, list[dict[str, Any]]]":
-    """A network of many people on the pictures, one of one person on the boxes of the ground truth."""
-    from visionkit.engine.pose_validation import pose_validation
-    from visionkit.models.zoo import open_weights
-
-    use_threads(args)
-    precision = args.precision or "float32"
-    if precision == "int8":
-        raise UsageError("pose networks have no int8 yet", remedy="use --precision bfloat16")
-    network, info = open_weights(args.weights)
-    info = replace(info, input_size=args.size or info.input_size)
-    validation = pose_validation(dataset, info, skip_bad=args.skip_bad)
-    say(f"points of {info.skeleton.name}, of {validation.ground_truth['categories'][0]['name']}")
-    entries = validation.detect(network, _progress, precision=precision)
-    return validation.score(entries), entries
 
 
 def _loss(precision: str, scores: "Scores", exact: "Scores") -> str:

@@ -2,7 +2,6 @@
 
 import argparse
 import tomllib
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,7 @@ from visionkit.errors import DataError, FileError, UsageError
 from visionkit.io.files import read_bytes
 
 from .dataset import mention_problems, open_dataset
-from .detector import describe, use_threads
+from .detector import describe, describe_poses, use_threads
 from .terminal import say
 
 if TYPE_CHECKING:
@@ -112,17 +111,14 @@ def _poses(
         if getattr(args, name) not in (None, "default"):
             raise UsageError(f"--{name} is about detectors; a pose network has none", value=args.model)
     train.require_points()
-    card = pose_card(args.model) if args.model else None
-    if card:
-        info = card.info(train.skeleton, train.names, train.category_ids)
-        network = card.network(info.channels, args.seed or 0)
-    else:
-        network, info, transfer = fine_tuned_pose(
-            args.weights, train.skeleton, train.names, train.category_ids, args.seed or 0
-        )
+    info = describe_poses(train, args.model, args.weights, size=args.size)
+    card, seed = pose_card(info.architecture), args.seed or 0
+    if args.weights:
+        new = (train.skeleton, train.names, train.category_ids)
+        network, _, transfer = fine_tuned_pose(args.weights, *new, seed)
         progress.message(transfer.explain())
-        card = pose_card(info.architecture)
-    info = replace(info, input_size=args.size or info.input_size)
+    else:
+        network = card.network(info.channels, seed)
     trainer = pose_trainer(
         network, info, train, validation, folder, _settings(args, card.lr), _data(args, train),
         progress=progress, config={"arguments": _arguments(args)}, train_ap=not args.no_train_ap,

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from tests.engine.pose_made_up import PUPPET, PoseSet
+from tests.kernels.narrow_layers import needs
 from visionkit.datasets.convert import convert
+from visionkit.kernels.narrow import BFLOAT16, INT8
 from visionkit.models import zoo
 from visionkit.weights import safetensors
 
@@ -174,3 +176,34 @@ def test_limbs_that_join_nothing(visionkit, puppets, tmp_path):
     assert ran.code in (2, 3)
     assert "limbs" in ran.err
     assert "skeleton" in ran.err
+
+
+def test_the_oracle_tells_what_perfect_maps_would_score(visionkit, puppets):
+    data = ("--json-annotations", puppets / "train" / "train.json", "--oracle", "--json", "--size", "64x96")
+    many = visionkit("data", "check", *data, "--model", "openpose-lite")
+    facts = json.loads(many.out)["oracle"]
+    hidden = sum(
+        not row["keypoints"][2]  # the head, where all limbs begin
+        for row in json.loads((puppets / "train" / "train.json").read_text())["annotations"]
+    )
+    assert hidden
+    assert 0.5 < facts["AR"] <= 1 - hidden / facts["boxes"]
+    one = visionkit("data", "check", *data, "--model", "hourglass-lite")
+    assert one.code == 0
+    assert json.loads(one.out)["oracle"]["AP"] == pytest.approx(1)
+    text = visionkit("data", "check", *data[:3], "--model", "hourglass-lite").out
+    assert "a perfect network would reach AP 100.0 %" in text
+
+
+@pytest.mark.parametrize(("precision", "kind"), [("bfloat16", BFLOAT16), ("int8", INT8)])
+def test_scores_of_other_precisions_are_compared(visionkit, run, puppets, tmp_path, precision, kind):
+    needs(kind)
+    _, folder = run
+    images = puppets / "val" / "images"
+    val = ("--json-annotations", puppets / "val" / "val.json", "--images", images, "--report", tmp_path / "r")
+    how = ("--precision", precision, *(("--calibrate", images) if precision == "int8" else ()))
+    ran = visionkit("eval", "--weights", folder / "last.safetensors", *val, *how)
+    assert ran.code == 0, ran.err
+    assert f"{precision} against float32: AP" in ran.out
+    assert (tmp_path / "r" / "precision_recall.png").is_file()
+    assert all("keypoints" in row for row in json.loads((tmp_path / "r" / "detections.json").read_text()))

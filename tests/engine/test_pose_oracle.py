@@ -30,8 +30,8 @@ STAR = np.array([[20, 20], [10, 30], [30, 30], [12, 45], [28, 45]])
 def test_ceiling_is_one_where_nothing_is_lost():
     data = people(STAR, STAR + np.array([50, 5]))
     found = pose_ceiling(data, INFO)
-    assert found["AP"] == pytest.approx(1)
-    assert found.detections == found.boxes == 2
+    assert found.scores["AP"] == pytest.approx(1)
+    assert found.scores.detections == found.boxes == 2
     assert pose_gate(data, INFO) == []
 
 
@@ -40,10 +40,10 @@ def test_points_without_a_limb_to_them_are_lost():
     data = people(STAR, STAR + np.array([50, 5]))
     data.records[0].keypoints[0, 0] = 0
     found = pose_ceiling(data, INFO)
-    assert found["AR"] == pytest.approx(0.5)
-    assert "AP50 0.5" in pose_gate(data, INFO)[0]
+    assert found.scores["AR"] == pytest.approx(0.5)
+    assert "AP50 50" in pose_gate(data, INFO)[0]
     data.records[0].keypoints[1, 0] = 0
-    with pytest.raises(DataError, match=r"made up: training cannot succeed.*AP50 0\.000.*--size"):
+    with pytest.raises(DataError, match=r"made up: training cannot succeed.*AP50 0\.0 %.*--size"):
         pose_gate(data, INFO)
     assert pose_gate(data, replace(INFO, people="one", input_size=(64, 64))) == []  # crops need no limbs
 
@@ -51,7 +51,7 @@ def test_points_without_a_limb_to_them_are_lost():
 def test_people_who_are_too_small_are_lost():
     tiny = STAR / 10 + [40, 30]
     data = people(tiny, tiny + np.array([6, 0]), size=(256, 384))
-    assert (pose_ceiling(data, INFO)["AP"] or 0) < 0.5
+    assert pose_ceiling(data, INFO).AP50 < 0.5
     with pytest.raises(DataError, match="cannot succeed"):
         pose_gate(data, INFO)
 
@@ -59,8 +59,8 @@ def test_people_who_are_too_small_are_lost():
 def test_crops_lose_only_what_is_outside(rng):
     data = PoseSet(6, rng, sizes=((80, 60), (50, 90)))
     one = replace(INFO, people="one", input_size=(64, 48))
-    assert pose_ceiling(data, one)["AP"] == pytest.approx(1)
-    assert pose_ceiling(data, replace(one, padding=0.5))["AP"] < 0.5
+    assert pose_ceiling(data, one).scores["AP"] == pytest.approx(1)
+    assert pose_ceiling(data, replace(one, padding=0.5)).scores["AP"] < 0.5
 
 
 def test_unlabelled_people_leave_the_ceiling_open(rng):

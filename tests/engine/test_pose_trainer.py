@@ -1,5 +1,6 @@
 """A pose network from data to weights: what is learned, and the trainer's promises."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -11,8 +12,9 @@ from visionkit.data.transforms import Colour
 from visionkit.engine.data_trainer import DataSettings
 from visionkit.engine.pose import pose_trainer
 from visionkit.engine.pose_info import PoseInfo
+from visionkit.engine.progress import Silent
 from visionkit.engine.settings import Settings
-from visionkit.errors import FileError, UsageError
+from visionkit.errors import DataError, FileError, UsageError
 from visionkit.kernels import jit
 from visionkit.weights import safetensors
 
@@ -94,3 +96,61 @@ def test_other_data_points_and_recipes_are_refused_at_resume(trained, sets, tmp_
         trainer(sets, tmp_path, epochs=1, info=replace(INFO, focus=2.0)).fit(resume=True)
     with pytest.raises(UsageError, match=r"batches\.augment was"):
         trainer(sets, tmp_path, epochs=1, augment=PoseAugment(PUPPET, flip=0.0)).fit(resume=True)
+
+
+ONE = replace(INFO, people="one", input_size=(64, 48))
+
+
+def test_networks_of_one_person_learn_from_crops(sets, tmp_path):
+    """A step sees people, not pictures; the scores are those of crops, of training pictures too."""
+    run = trainer(sets, tmp_path / "run", info=ONE)
+    people = sum((record.keypoints[..., 2] > 0).any(axis=1).sum() for record in sets[0].records)
+    assert len(run.loader) == people // 4 > 3
+    batch = next(run.loader.batches(0))
+    assert batch.images.shape == (4, 64, 48, 3)
+    assert [len(points) for points in batch.keypoints] == [1] * 4
+    rows = run.fit().rows
+    assert {"loss/heat_1", "loss/heat_2", "AP", "train/AP"} <= set(rows[-1])
+    assert "loss/fields_1" not in rows[-1]
+    again = trainer(sets, tmp_path / "again", info=ONE, workers=0)
+    again.fit()
+    for name in ("last.safetensors", "metrics.csv"):
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+
+
+@pytest.mark.parametrize("info", [INFO, ONE], ids=["many", "one"])
+def test_damaged_pictures_are_left_out_and_listed(info, tmp_path):
+    rng = np.random.default_rng(5)
+    train, validation = PoseSet(12, rng), PoseSet(4, rng)
+    train.damaged, validation.damaged = {train.files[1]}, {validation.files[2]}
+    with pytest.raises(DataError, match="damaged"):
+        trainer((train, validation), tmp_path / "strict", epochs=1, info=info).fit()
+    trainer((train, validation), tmp_path / "run", info=info, skip_bad=True).fit()
+    for part, dataset, bad in (("train", train, 1), ("val", validation, 2)):
+        report = json.loads((tmp_path / "run" / f"problems-{part}.json").read_text())
+        assert [problem["place"] for problem in report["problems"]] == [dataset.files[bad]]
+
+
+def test_what_the_network_is_not_for_is_refused(sets, tmp_path):
+    other = replace(PUPPET, keypoints=("head", "left_paw", "right_paw", "left_foot", "right_foot"))
+    with pytest.raises(DataError, match="other points than the network"):
+        trainer(sets, tmp_path, info=replace(INFO, skeleton=other))
+    nobody = PoseSet(4, np.random.default_rng(0))
+    for record in nobody.records:
+        record.keypoints[...] = 0
+    with pytest.raises(DataError, match="no labelled keypoint"):
+        trainer((nobody, sets[1]), tmp_path)
+
+
+def test_doubts_about_the_ceiling_are_told(sets, tmp_path):
+    told = []
+    listener = Silent()
+    listener.message = told.append
+    settings, data = Settings(1), DataSettings(batch=4)
+    network = TwoConvs(INFO.channels)
+    pose_trainer(network, INFO, *sets, tmp_path, settings, data, progress=listener)
+    assert "warning: a perfect network would reach AP" in told[0]
+    tiny = replace(INFO, input_size=(32, 32), stride=16)
+    with pytest.raises(DataError, match="training cannot succeed"):
+        pose_trainer(TwoConvs(tiny.channels), tiny, *sets, tmp_path, settings, data)
+    pose_trainer(TwoConvs(tiny.channels), tiny, *sets, tmp_path, settings, data, check=False)

@@ -11,16 +11,15 @@ import numpy as np
 from ..data.dataset import DetectionDataset
 from ..errors import DataError
 from ..vision.affine import move_keypoints
-from .oracle import DOUBTFUL, REFUSED
+from .oracle import DOUBTFUL, REFUSED, Ceiling
 from .pose_info import PoseInfo
 from .pose_validation import pose_validation
-from .scores import Scores, shown_score
 
 _BATCH = 16
 
 
-def pose_ceiling(dataset: DetectionDataset, info: PoseInfo, *, most: int = 500) -> Scores:
-    """The scores of perfect maps on the first `most` pictures; no picture is read, annotations are enough.
+def pose_ceiling(dataset: DetectionDataset, info: PoseInfo, *, most: int = 500) -> Ceiling:
+    """What perfect maps would score on the first `most` pictures; no picture is read, annotations are enough.
 
     Args:
         dataset: has the network's points.
@@ -40,7 +39,8 @@ def pose_ceiling(dataset: DetectionDataset, info: PoseInfo, *, most: int = 500) 
         ]
         maps = validation.codec.encode(points, None, info.input_size).maps
         entries += validation.found(maps, placed)
-    return validation.score(entries)
+    scores = validation.score(entries)
+    return Ceiling(scores, {}, scores.boxes, {})
 
 
 def pose_gate(
@@ -51,12 +51,12 @@ def pose_gate(
     Raises:
         DataError: nobody is labelled, or the ceiling of AP50 is below `least`; the message says why.
     """
-    scores = pose_ceiling(dataset, info, most=most)
-    ap50 = scores["AP50"]
-    if ap50 is None:
+    found = pose_ceiling(dataset, info, most=most)
+    if not found.boxes:
         return [f"nobody is labelled in the first {most} pictures: the ceiling is not known"]
-    text = f"a perfect network would reach AP {shown_score(scores['AP'])}, AP50 {shown_score(ap50)}"
-    if ap50 < least:
+    if least > found.AP50:
         remedy = "use a larger --size, or a `skeleton` whose limbs join all points that belong to one object"
-        raise DataError(f"training cannot succeed: {text}", file=dataset.problems.file, remedy=remedy)
-    return [text] if ap50 < DOUBTFUL else []
+        raise DataError(
+            f"training cannot succeed: {found.explain()}", file=dataset.problems.file, remedy=remedy
+        )
+    return [found.explain()] if found.AP50 < DOUBTFUL else []
