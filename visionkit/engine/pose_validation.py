@@ -96,7 +96,7 @@ class PoseValidation(KeypointValidation):
         info: PoseInfo,
         *,
         batch: int = 8,
-        threshold: float = 0.1,
+        threshold: float = 0.05,
         max_people: int = 20,
         min_keypoints: int = 2,
         skip_bad: bool = False,
