@@ -1,6 +1,7 @@
 """A file with a network of poses, under every verb that takes weights."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,9 @@ import visionkit as vk
 from tests.kernels.narrow_layers import needs
 from visionkit.engine.pose_predictor import PosePredictor
 from visionkit.kernels.narrow import INT8
+from visionkit.models import zoo
 from visionkit.vision.poses import Poses
+from visionkit.vision.skeletons import COCO_17
 
 
 @pytest.fixture
@@ -86,3 +89,17 @@ def test_export(visionkit, pose_weights, tmp_path):
     ran = visionkit("export", "--weights", pose_weights, "--to", "onnx", "--decoded", "--out", path)
     assert ran.code == 2
     assert "--decoded" in ran.err
+
+
+def test_one_person_behind_the_shipped_detector(visionkit, tmp_path):
+    kind = zoo.pose_card("hourglass-lite")
+    info = replace(kind.info(COCO_17, ["person"], [1]), input_size=(64, 64))
+    path = tmp_path / "one.safetensors"
+    zoo.save(path, kind.network(info.channels, seed=0), info)
+    flags = ("--weights", path, "--keypoint-confidence", "0.0001", "--confidence", "0", "--json", "--demo")
+    behind, whole = (visionkit("pose", *flags, *more) for more in ((), ("--detector", "none")))
+    assert behind.code == whole.code == 0, behind.err
+    (found,) = json.loads(behind.out)["xy"]  # the portrait shows one
+    assert len(found) == 17
+    assert behind.out != whole.out
+    assert json.loads(whole.out)["image_size"] == [600, 512]
