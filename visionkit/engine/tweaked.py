@@ -12,6 +12,8 @@ from ..vision.mixture import Floats, GaussianMixture
 
 #: How many samples the network's last layer is worth against the common regressor of all samples.
 _LAST_LAYER = 10.0
+#: Of the fit of the mixture; later ones move few samples from kind to kind.
+_STEPS = 40
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,7 +60,7 @@ class TweakedRegressors:
         w = np.asarray(expect(counts, "N", name="counts", N=count), np.float64)[:, None]
         common = np.asarray(expect(weight, "M F", name="weight", M=y.shape[1], F=width), np.float64)
         offset = np.asarray(expect(bias, "M", name="bias", M=y.shape[1]), np.float64)
-        mixture = GaussianMixture.fit(x, components, rng=rng)
+        mixture = GaussianMixture.fit(x, components, steps=_STEPS, rng=rng)
         kind, ones = mixture.predict(x), np.column_stack([x, np.ones(count)])
         pull = np.diag((w * ones**2).mean(axis=0) + 1e-12)
 
