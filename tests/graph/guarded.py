@@ -34,7 +34,7 @@ class Guarded:
         self.words = plan.memory.view(np.uint32)
         forward = plan._split
         outputs = {low.map(value).buffer for value in low.graph.outputs}
-        pinned = {buffer: (0, forward if plan.training else len(low.steps)) for buffer in outputs}
+        pinned = {buffer: (0, len(low.steps)) for buffer in outputs}
         for seed in plan._backward.seeds if plan._backward else ():
             if seed is not None:
                 pinned[seed.buffer] = (forward - 1, len(low.steps))

@@ -11,7 +11,7 @@ from visionkit.kernels import pointwise
 from visionkit.kernels.jit import aligned
 from visionkit.kernels.memory import Buffer, Map, Tables, call, padded
 from visionkit.models.detectors import yolo_nano
-from visionkit.nn import BatchNorm2d, Conv2d, Dropout, MaxPool2d, Module
+from visionkit.nn import BatchNorm2d, Conv2d, Dropout, Flatten, Linear, MaxPool2d, Module, Sequential
 from visionkit.tensor import Tensor
 
 
@@ -57,6 +57,17 @@ def test_clearing_a_halo_leaves_the_pictures(halo, h, w):
     assert (whole.view(memory) == 7).all()
     assert not any(part.any() for part in halo_of(buffer, memory))
     assert (memory == 0).sum() == 2 * buffer.step * ((h + 2 * halo) * (w + 2 * halo) - h * w)
+
+
+def test_maps_outlive_the_backward_run(rng):
+    """They are read after it, and its scratch memory begins where the arena does."""
+    network = Sequential(Conv2d(1, 8, 3, rng=rng), Flatten(), Linear(288, 2, rng=rng))
+    x = rng.normal(size=(32, 8, 8, 1)).astype(np.float32)
+    plan = compile(network, x.shape, training=True)
+    (scores,) = plan.forward(x)
+    before = scores.copy()
+    plan.backward((np.ones_like(scores),))
+    np.testing.assert_array_equal(scores, before)
 
 
 def test_equal_tables_are_stored_once():

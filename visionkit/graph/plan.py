@@ -60,9 +60,7 @@ class Plan:
         low, backward = self._low, self._backward
         last = len(low.steps)
         outputs = [low.map(value) for value in low.graph.outputs]
-        pinned: dict[Buffer, tuple[int, int]] = {m.buffer: (0, self._split) for m in outputs}
-        if not self.training:
-            pinned = {m.buffer: (0, last) for m in outputs}
+        pinned: dict[Buffer, tuple[int, int]] = {m.buffer: (0, last) for m in outputs}
         for seed in backward.seeds if backward else ():
             if seed is not None:
                 pinned[seed.buffer] = (self._split - 1, last)
