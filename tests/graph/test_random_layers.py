@@ -49,16 +49,16 @@ def tolerances(plan: Plan) -> tuple[float, float]:
 
 
 class Reference:
-    """Outputs and gradients of a layer on the float64 tape, away from the kinks of its activation."""
+    """Outputs and gradients of a layer on the float64 tape, `away` from the kinks of its activation."""
 
-    def __init__(self, layer: Layer, x: np.ndarray, rng: np.random.Generator) -> None:
+    def __init__(self, layer: Layer, x: np.ndarray, rng: np.random.Generator, away: float = 1e-4) -> None:
         function, kinks = ACTIVATIONS[layer.activation]
         near: list[np.ndarray] = []
         self.size = 1e-3
 
         def activation(z: Tensor) -> Tensor:
             self.size = float(np.abs(z.data).max())
-            width = 1e-4 * max(1.0, self.size)
+            width = away * max(1.0, self.size)
             near.append(np.any([np.abs(z.data - kink) < width for kink in kinks], axis=0) if kinks else False)
             return function(z)
 

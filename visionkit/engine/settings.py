@@ -6,6 +6,7 @@ from math import isfinite
 from typing import Any
 
 from ..errors import UsageError
+from ..graph.precision import kind_of
 from ..nn import Module
 from ..optim import schedule
 from ..optim.schedule import Schedule
@@ -28,6 +29,7 @@ class Settings:
         ema_decay, ema_ramp: the average of the weights keeps decay * (1 - exp(-step / ramp)) at each step.
         evaluate_every: epochs between evaluations; the last epoch is always evaluated.
         metric: the number of the validation whose highest value makes `best.safetensors`.
+        precision: what convolutions multiply, see `visionkit.graph.compile`; weights are float32 in any.
         freeze: patterns of parameter names (`backbone.*`) that stay as they are, batch-norm statistics too.
         keep: checkpoints to keep.
         save_minutes: save within epochs too, so many minutes apart; None saves at their ends.
@@ -44,6 +46,7 @@ class Settings:
     ema_ramp: float = 200.0
     evaluate_every: int = 1
     metric: str = "AP"
+    precision: str = "float32"
     freeze: tuple[str, ...] = ()
     keep: int = 3
     save_minutes: float | None = None
@@ -56,6 +59,8 @@ class Settings:
             value = getattr(self, name)
             if not (isfinite(value) and value > 0):
                 raise UsageError(f"{name} must be a positive number", value=value)
+
+        kind_of(self.precision, training=True)
 
     def schedule(self, steps: int) -> Schedule:
         """The learning rate as a function of the step, for a run of so many steps."""

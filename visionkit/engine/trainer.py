@@ -19,7 +19,9 @@ import numpy as np
 from .. import __version__
 from ..errors import DivergedError, UsageError
 from ..graph import compile as compile_network
+from ..kernels import dot
 from ..kernels.jit import LANES
+from ..kernels.narrow import BFLOAT16
 from ..nn import Module
 from ..optim import EMA, AdamW, Optimizer, clip_grad_norm, parameter_groups
 from ..weights import safetensors
@@ -88,6 +90,7 @@ class Trainer:
             "network": {name: list(array.shape) for name, array in network.state_dict().items()},
             "steps_per_epoch": len(loader),
             "vector_width": LANES,
+            **({"products": dot.form(BFLOAT16)} if settings.precision == "bfloat16" else {}),
             "version": __version__,
         }
         self._schedule = settings.schedule(len(loader) * settings.epochs)
@@ -249,8 +252,9 @@ class Trainer:
     def _plan(self, shape: tuple[int, ...]) -> Any:
         if shape not in self._plans:
             self._plans[shape] = self._compiler(
-                self.network, shape, training=True, mean=self.mean, scale=self.scale
-            )
+                self.network, shape, training=True, mean=self.mean, scale=self.scale,
+                precision=self.settings.precision,
+            )  # fmt: skip
         return self._plans[shape]
 
     def _diverged(self, batch: Any, losses: Losses) -> DivergedError:

@@ -1,8 +1,9 @@
 """From a graph to kernel calls: the backward half. Nodes are lowered in reverse."""
 
 from ..errors import TraceError
-from ..kernels import norm, pointwise, pool
-from ..kernels.memory import Buffer, Map, padded, spaced
+from ..kernels import narrow_norm, norm, pointwise, pool
+from ..kernels.memory import Buffer, Map, spaced
+from ..kernels.narrow import FLOAT32, spread
 from .backward_conv import ConvolutionBackward
 from .geometry import constant, flatten_call, sliced_from
 from .passes import IDENTITY, activation_of
@@ -17,18 +18,20 @@ class Backward(ConvolutionBackward):
         for node in reversed(self.graph.nodes):
             if id(node.output) not in self._wanted or id(node.output) not in self._maps:
                 continue
-            gradient = self._maps[id(node.output)]
-            lower = getattr(self, f"_{node.op}", None) or (self._activation if activation_of(node) else None)
-            if lower is None:
-                raise TraceError(f"{node.scope}: a training plan cannot run {node.op!r} backwards")
-            lower(node, gradient)
+            self._lower(node, self._maps[id(node.output)])
+
+    def _lower(self, node: Node, g: Map) -> None:
+        lower = getattr(self, f"_{node.op}", None) or (self._activation if activation_of(node) else None)
+        if lower is None:
+            raise TraceError(f"{node.scope}: a training plan cannot run {node.op!r} backwards")
+        lower(node, g)
 
     def _batch_norm(self, node: Node, g: Map) -> None:
-        x, attrs = self.low.map(node.inputs[0]), node.attrs
+        x, attrs, narrow = self.low.like(node.inputs[0], g), node.attrs, g.buffer.kind != FLOAT32
         if attrs.get("residual"):
             # The shortcut may own this very map: whoever adds to it later comes after the steps below.
             self._pass_on(node.inputs[-1], g, True, node.scope)
-        wide = padded(x.c)
+        wide = spread(x)
         kind, slope, cap = attrs.get("activation", IDENTITY)
         silu, frozen = kind == pointwise.SILU, not (attrs["training"] and self.low.training)
         kept = self.low.kept[id(node.output)]
@@ -38,7 +41,7 @@ class Backward(ConvolutionBackward):
         scratch = self.low.scratch(norm.norm_scratch(x))
         form = {"kept": kept, "factors": factors, "slope": slope, "cap": cap, "silu": silu}
         self.low.add(
-            node.scope, norm.normalise_sums,
+            node.scope, narrow_norm.narrow_sums if narrow else norm.normalise_sums,
             lambda: norm.sums_call(
                 x, g, **form, scratch=scratch(), d_gamma=d_gamma, d_beta=d_beta, frozen=frozen
             ),
@@ -51,8 +54,8 @@ class Backward(ConvolutionBackward):
         if target is not None:
             into, add = target
             self.low.add(
-                node.scope, norm.normalise_gradient, lambda: norm.gradient_call(x, g, into, **form, add=add),
-                x, g, into,
+                node.scope, narrow_norm.narrow_gradient if narrow else norm.normalise_gradient,
+                lambda: norm.gradient_call(x, g, into, **form, add=add), x, g, into,
             )  # fmt: skip
 
     def _activation(self, node: Node, g: Map) -> None:

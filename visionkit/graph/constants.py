@@ -7,9 +7,10 @@ from itertools import groupby
 import numpy as np
 
 from ..errors import TraceError
-from ..kernels import conv, staged, winograd
+from ..kernels import conv, narrow_pack, staged, winograd
 from ..kernels.jit import Kernel
 from ..kernels.memory import Call, Tables, call, padded
+from ..kernels.narrow_conv import Window, packed_size
 from ..tensor import Tensor
 from .geometry import Pair, constant, weight_strides
 from .memory import rounded
@@ -110,6 +111,20 @@ class Constants:
                 raise TraceError("depthwise weights must lie in memory as (KH, KW, 1, C) or (C, 1, KH, KW)")
             integers = (0, step, s_o, at, kh * kw, c, padded(c))
             self.packs.append(Pack(conv.pack_rows, tensor, call(integers)))
+        return self._packed[key]
+
+    def narrow(
+        self, tensor: Tensor, window: Window, channels: int, kw: int, strides: tuple[int, int, int],
+        apart: int, outs: int,
+    ) -> int:  # fmt: skip
+        """bfloat16 weights of a sum over `channels` channels, in the order of `window`; see `pack_call`."""
+        key = (id(tensor), channels, *strides, apart, *window.source.ravel().tolist(), -6)
+        if key not in self._packed:
+            at = self._packed[key] = self.reserve(packed_size(window, outs))
+            self.packs.append(Pack(narrow_pack.pack_narrow, tensor, narrow_pack.pack_call(
+                self.tables, window, channels=channels, kw=kw, start=0, strides=strides, apart=apart,
+                target=at, outs=outs,
+            )))  # fmt: skip
         return self._packed[key]
 
     def zeros(self, size: int) -> int:

@@ -7,7 +7,7 @@ only passes its gradient on, the map itself is passed on.
 from dataclasses import dataclass
 
 from ..kernels import pointwise
-from ..kernels.memory import Buffer, Map, call, spaced
+from ..kernels.memory import Map, call
 from ..tensor import Tensor
 from .geometry import constant
 from .lower import Lowering
@@ -56,8 +56,7 @@ class Gradients:
         return wanted
 
     def _new(self, value: Value) -> Map:
-        like = self.low.map(value)
-        return Map(Buffer(*like.shape[:3], spaced(like.c)), like.c)
+        return Map(self.low.buffer(value), value.shape[-1])
 
     def _target(self, value: Value) -> tuple[Map, bool] | None:
         """The map for a share of a value's gradient, and whether one is there to be added to."""

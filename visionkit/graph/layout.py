@@ -59,7 +59,15 @@ class Layout:
         return place
 
     def map(self, value: Value) -> Map:
-        """The map of a value that has been computed."""
+        """The float32 map of a value that has been computed."""
+        return self.stored(value)
+
+    def like(self, value: Value, y: Map) -> Map:
+        """The map of a value that has been computed, in the kind of `y`."""
+        return self.map(value)
+
+    def stored(self, value: Value) -> Map:
+        """The map of a value as it was computed, of any kind."""
         if id(value) not in self.maps:
             raise TraceError("a plan's operations read maps, not constants")
         return self.maps[id(value)]

@@ -1,8 +1,9 @@
 """From a graph to kernel calls: the forward half. Every node becomes one or more steps."""
 
 from ..errors import TraceError
-from ..kernels import norm, pointwise, pool
-from ..kernels.memory import Map, padded
+from ..kernels import narrow_norm, norm, pointwise, pool
+from ..kernels.memory import Map
+from ..kernels.narrow import FLOAT32, spread
 from .geometry import flatten_call, sliced_from
 from .lower_conv import ConvolutionLowering
 from .passes import IDENTITY, activation_of
@@ -24,19 +25,21 @@ class Lowering(ConvolutionLowering):
             lower(node)
 
     def _batch_norm(self, node: Node) -> None:
-        x, attrs, y = self.map(node.inputs[0]), node.attrs, self.new_map(node.output)
+        attrs, y = node.attrs, self.new_map(node.output)
+        x = self.like(node.inputs[0], y)
+        narrow = y.buffer.kind != FLOAT32
         batch = bool(attrs["training"]) and self.training
         gamma, beta = (self.constants.vector(value) for value in node.inputs[1:3])
         mean, variance = (self.constants.vector(value, changes=batch) for value in node.inputs[3:5])
-        kept = self.kept[id(node.output)] = self.constants.reserve(norm.KEPT * padded(x.c))
+        kept = self.kept[id(node.output)] = self.constants.reserve(norm.KEPT * spread(x))
         kind, slope, cap = attrs.get("activation", IDENTITY)
         silu = kind == pointwise.SILU
-        residual = self.map(node.inputs[-1]) if attrs.get("residual") else None
+        residual = self.like(node.inputs[-1], y) if attrs.get("residual") else None
         places = {"kept": kept, "gamma": gamma, "beta": beta, "mean": mean, "variance": variance}
         if batch:
             scratch = self.scratch(norm.norm_scratch(x))
             self.add(
-                node.scope, norm.batch_statistics,
+                node.scope, narrow_norm.narrow_statistics if narrow else norm.batch_statistics,
                 lambda: norm.statistics_call(
                     x, **places, scratch=scratch(), epsilon=attrs["eps"], momentum=attrs["momentum"]
                 ),
@@ -48,7 +51,7 @@ class Lowering(ConvolutionLowering):
                 lambda: norm.frozen_call(x, **places, epsilon=attrs["eps"]), x,
             )  # fmt: skip
         self.add(
-            node.scope, norm.normalise,
+            node.scope, narrow_norm.narrow_normalise if narrow else norm.normalise,
             lambda: norm.normalise_call(
                 x, y, kept=kept, slope=slope, cap=cap, silu=silu, residual=residual,
                 residual_mode=attrs.get("residual", 0),

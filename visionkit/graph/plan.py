@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ShapeError, UnknownNameError, UsageError
+from ..errors import ShapeError, UsageError
 from ..kernels import jit, pointwise
 from ..kernels.layer import warn_if_slow
 from ..kernels.memory import Buffer, Call, Map
@@ -18,14 +18,16 @@ from ..nn import Module
 from ..shapes import Shape
 from ..tensor import Tensor
 from .backward import Backward
+from .backward_narrow import NarrowBackward
 from .choice import Choose, How, choose
 from .geometry import memory_order
 from .lower import Lowering
 from .memory import lay_out, lifetimes
 from .passes import fuse_inverted, prepare
-from .precision import PRECISIONS, Narrowing
+from .precision import Narrowing, kind_of
 from .ranges import Ranges
 from .trace import Value, trace
+from .training_narrow import NarrowTraining
 
 F32 = NDArray[np.float32]
 
@@ -236,19 +238,16 @@ def compile(  # noqa: A001  (PyTorch's word)
         mean, scale: the network sees (pictures - mean) * scale.
         winograd: which 3x3 convolutions take this form: those of a committed "rule"; in inference those
             for which it was faster when "timed" inside the network, once on each machine; none: "direct".
-        precision: "float32"; or, for inference, "bfloat16" or "int8": what convolutions multiply.
+        precision: "float32", "bfloat16" or, for inference, "int8": what convolutions multiply.
         ranges: of the network's values, from `calibrate`; "int8" needs them.
 
     Raises:
         TraceError: the network does what a plan cannot run.
-        UsageError: a precision that there is not, that this processor lacks, or that training cannot use;
-            "int8" without ranges, or with those of another network.
+        UnknownNameError: a precision that there is not.
+        UsageError: one that this processor lacks, or that training cannot use; "int8" without ranges, or with
+            those of another network.
     """
-    if precision not in PRECISIONS:
-        raise UnknownNameError("no such precision", value=precision, remedy=f"one of {', '.join(PRECISIONS)}")
-    if training and precision != "float32":
-        raise UsageError("training runs in float32", value=precision)
-    kind, threads = PRECISIONS[precision], jit.threads()
+    kind, threads = kind_of(precision, training), jit.threads()
     graph = prepare(trace(network, shape), training)
     if kind == FLOAT32 and not training:
         graph = fuse_inverted(graph)
@@ -256,12 +255,16 @@ def compile(  # noqa: A001  (PyTorch's word)
     def lower(chosen: Choose) -> Lowering:
         if kind == FLOAT32:
             low = Lowering(graph, training, threads, chosen)
+        elif training:
+            low = NarrowTraining(graph, threads, chosen)
         else:
             low = Narrowing(graph, kind, threads, chosen, ranges)
         low.forward()
         return low
 
     def build(low: Lowering) -> Plan:
+        if isinstance(low, NarrowTraining):
+            return Plan(low, NarrowBackward(low), mean, scale)
         return Plan(low, Backward(low) if training else None, mean, scale)
 
     return build(choose(winograd, training, lower, build))

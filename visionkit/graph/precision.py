@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import UsageError
+from ..errors import UnknownNameError, UsageError
 from ..kernels import narrow, pointwise
 from ..kernels.dot import SUMS, missing
 from ..kernels.memory import Buffer, Map, call, spaced
@@ -35,13 +35,30 @@ PRECISIONS = {"float32": FLOAT32, "bfloat16": BFLOAT16, "int8": INT8}
 _NARROW = ("conv2d", "linear", "max_pool2d", "upsample_nearest", "concat")
 
 
+def kind_of(precision: str, training: bool) -> int:
+    """The kind of numbers of a precision that can be had here.
+
+    Raises:
+        UnknownNameError: there is no such precision.
+        UsageError: this processor lacks it, or training cannot use it.
+    """
+    if precision not in PRECISIONS:
+        raise UnknownNameError("no such precision", value=precision, remedy=f"one of {', '.join(PRECISIONS)}")
+    kind = PRECISIONS[precision]
+    if training and kind == INT8:
+        raise UsageError("training runs in float32 or bfloat16", value=precision)
+    if lacking := missing(kind) if kind != FLOAT32 else "":
+        raise UsageError(f"this processor cannot run {precision}: it lacks {lacking}", remedy="use float32")
+    return kind
+
+
 class Narrowing(Lowering):
     """Steps, maps and constants of a plan in bfloat16 or int8.
 
     Args:
-        graph: after the passes, for inference.
+        graph: after the passes.
         kind: BFLOAT16 or INT8.
-        threads, choose: see `Lowering`.
+        threads, choose, training: see `Layout`.
         ranges: of the graph's values, for INT8.
 
     Attributes:
@@ -49,28 +66,29 @@ class Narrowing(Lowering):
     """
 
     def __init__(
-        self, graph: Graph, kind: int, threads: int, choose: Choose, ranges: Ranges | None = None
-    ) -> None:
-        lacking = missing(kind)
-        if lacking:
-            name = next(name for name, one in PRECISIONS.items() if one == kind)
-            raise UsageError(f"this processor cannot run {name}: it lacks {lacking}", remedy="use float32")
+        self, graph: Graph, kind: int, threads: int, choose: Choose, ranges: Ranges | None = None,
+        training: bool = False,
+    ) -> None:  # fmt: skip
         if kind == INT8 and ranges is None:
             remedy = "calibrate it: visionkit weights calibrate, --calibrate, or calibrate(...)"
             raise UsageError("int8 needs the ranges of the network's values", remedy=remedy)
         self.kind = kind
         self.scales: dict[int, F32] = {}
         self._ranges = ranges.of(graph) if ranges else {}
-        self._narrow = {id(node.output) for node in graph.nodes if _writes_narrow(graph, node)}
+        self._narrow = self._narrow_values(graph)
         given = graph.inputs[0]
-        if all(_is_dense(node) for node in graph.consumers(given)) and given not in graph.outputs:
+        if all(is_dense(node) for node in graph.consumers(given)) and given not in graph.outputs:
             self._narrow.add(id(given))
         self._converted: dict[tuple[int, int], Map] = {}
         self._vectors: dict[bytes, int] = {}
         self._pooled: set[int] = set()  # pools that the convolution before them has done
-        super().__init__(graph, False, threads, choose)
+        super().__init__(graph, training, threads, choose)
         if self.input.buffer.kind == INT8:
             self.gain = 1.0 / float(self._scale(given)[0])
+
+    def _narrow_values(self, graph: Graph) -> set[int]:
+        """The results, by id, that are stored in narrow numbers."""
+        return {id(node.output) for node in graph.nodes if _writes_narrow(graph, node)}
 
     # ---- maps -----------------------------------------------------------------------------------
 
@@ -93,30 +111,35 @@ class Narrowing(Lowering):
 
     def buffer(self, value: Value) -> Buffer:
         """Storage of a result."""
-        return self._storage(value, self.kind if id(value) in self._narrow else FLOAT32)
+        return self.storage(value, self.kind if id(value) in self._narrow else FLOAT32)
 
-    def _storage(self, value: Value, kind: int) -> Buffer:
+    def storage(self, value: Value, kind: int) -> Buffer:
+        """Storage of a result in numbers of a kind."""
         n, h, w, c = four(value.shape)
         return Buffer(n, h, w, spaced(c) if kind == FLOAT32 else narrow.spaced(c, kind), kind=kind)
 
     def map(self, value: Value) -> Map:
         """The float32 map of a value that has been computed."""
-        return self._as(value, FLOAT32)
+        return self.as_kind(value, FLOAT32)
 
-    def _as(self, value: Value, kind: int) -> Map:
+    def like(self, value: Value, y: Map) -> Map:
+        """The map of a computed value in the kind of `y`."""
+        return self.as_kind(value, y.buffer.kind)
+
+    def as_kind(self, value: Value, kind: int) -> Map:
         """The map of a computed value in the wanted kind."""
-        made = super().map(value)
+        made = self.stored(value)
         if made.buffer.kind == kind:
             return made
         key = (id(value), kind)
         if key not in self._converted:
-            y = self._converted[key] = Map(self._storage(value, kind), made.c)
+            y = self._converted[key] = Map(self.storage(value, kind), made.c)
             self._move("convert", value, y, value)
         return self._converted[key]
 
     def _move(self, name: str, source: Value, y: Map, target: Value, repeat: int = 1) -> None:
         """Rewrite the map of `source` as `y`, and settle the scales of `target` if y is narrow."""
-        x = super().map(source)
+        x = self.stored(source)
         factors: F32 = np.ones(x.c, np.float32)
         if x.buffer.kind == FLOAT32:
             scales = self._scale(target)
@@ -164,7 +187,7 @@ class Narrowing(Lowering):
 
     def _conv2d(self, node: Node) -> None:
         attrs, weight = node.attrs, constant(node.inputs[1])
-        if not (_is_dense(node) or _is_depthwise(node)):
+        if not (is_dense(node) or _is_depthwise(node)):
             super()._conv2d(node)
             return
         bias = constant(node.inputs[2]) if len(node.inputs) - bool(attrs.get("residual")) > 2 else None
@@ -181,15 +204,15 @@ class Narrowing(Lowering):
         """One convolution, dense or depthwise, with what is fused to it."""
         pool = self._pool_behind(node)
         result = pool.output if pool else node.output
-        x, y = self._as(node.inputs[0], self.kind), self.new_map(result)
-        if _is_dense(node):
+        x, y = self.as_kind(node.inputs[0], self.kind), self.new_map(result)
+        if is_dense(node):
             x.buffer.halo = max(x.buffer.halo, *padding)
         self.slack = max(self.slack, 16 * x.buffer.step * stride[1] + 64)
         if y.buffer.kind != FLOAT32:
             self.scales[id(result)] = self._scale(result)
         factor = 1 / float(self._scale(result)[0]) if y.buffer.kind == INT8 else 1.0
         mode = node.attrs.get("residual", 0)
-        residual = super().map(node.inputs[-1]) if mode else None
+        residual = self.stored(node.inputs[-1]) if mode else None
         residual_scale = self._vector(self.scales.get(id(node.inputs[-1]), np.ones(y.c, np.float32)))
         kind, slope, cap = node.attrs.get("activation", IDENTITY)
         rest = {
@@ -198,7 +221,7 @@ class Narrowing(Lowering):
         }  # fmt: skip
         kernel, scales = (weight.shape[2], weight.shape[3]), self.scales[id(node.inputs[0])]
         biases = self.constants.reserve(grouped(y.c))
-        if not _is_dense(node):
+        if not is_dense(node):
             weights = self.constants.reserve(kernel[0] * kernel[1] * grouped(y.c))
 
             def write_depthwise(memory: F32, *_: object) -> None:
@@ -254,7 +277,7 @@ class Narrowing(Lowering):
         """The 2x2 max-pool that alone reads a convolution, where the maximum of the sums will do."""
         kind, slope, _ = node.attrs.get("activation", IDENTITY)
         readers = self.graph.consumers(node.output)
-        if len(readers) != 1 or node.output in self.graph.outputs or not _is_dense(node):
+        if len(readers) != 1 or node.output in self.graph.outputs or not is_dense(node):
             return None
         pool, two = readers[0], (2, 2)
         if pool.op != "max_pool2d" or node.attrs.get("residual") or kind == pointwise.SILU or slope < 0:
@@ -270,7 +293,7 @@ class Narrowing(Lowering):
         if id(node.output) not in self._narrow:
             super()._max_pool2d(node)
             return
-        x, y = self._as(node.inputs[0], self.kind), self.new_map(node.output)
+        x, y = self.as_kind(node.inputs[0], self.kind), self.new_map(node.output)
         self.scales[id(node.output)] = self.scales[id(node.inputs[0])]
         sizes = (node.attrs["kernel"], node.attrs["stride"], node.attrs["padding"])
         self.add(node.scope, narrow_max_pool, lambda: narrow.narrow_pool_call(x, y, *sizes), x, y)
@@ -294,7 +317,8 @@ class Narrowing(Lowering):
         self.scales[id(node.output)] = np.concatenate([self.scales[id(part)] for part in parts])
 
 
-def _is_dense(node: Node) -> bool:
+def is_dense(node: Node) -> bool:
+    """Whether a node multiplies all channels of its input with all of its output."""
     return node.op == "linear" or (node.op == "conv2d" and node.attrs["groups"] == 1)
 
 
@@ -303,7 +327,7 @@ def _is_depthwise(node: Node) -> bool:
 
 
 def _reads_narrow(node: Node) -> bool:
-    return node.op in _NARROW and (node.op != "conv2d" or _is_dense(node) or _is_depthwise(node))
+    return node.op in _NARROW and (node.op != "conv2d" or is_dense(node) or _is_depthwise(node))
 
 
 def _writes_narrow(graph: Graph, node: Node) -> bool:

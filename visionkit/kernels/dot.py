@@ -51,6 +51,11 @@ def missing(kind: int) -> str:
     return "AVX-512 BF16 and AMX" if kind == BFLOAT16 else "VNNI and AMX"
 
 
+def form(kind: int) -> str:
+    """How products of a kind are summed here: in "tiles" or "vectors", which add in different orders."""
+    return "tiles" if has_tiles(kind) and tiles_allowed() else "vectors"
+
+
 @cache
 def tiles_allowed() -> bool:
     """Whether this process may use tiles: Linux wants to be asked once."""

@@ -56,6 +56,11 @@ def grouped(channels: int) -> int:
     return -(-channels // GROUP) * GROUP
 
 
+def spread(x: Map) -> int:
+    """Channels of a map that kernels handle: its own, in whole vectors or, narrow, in whole groups."""
+    return padded(x.c) if x.buffer.kind == FLOAT32 else grouped(x.c)
+
+
 def spaced(channels: int, kind: int) -> int:
     """Places from pixel to pixel; never a multiple of a kilobyte, see `memory.spaced`."""
     places = grouped(channels) // kind
@@ -87,7 +92,7 @@ def instruction(builder: Any, text: str, kind: Any, arguments: list[Any], operan
 # ---- reading and writing vectors ----------------------------------------------------------------
 
 
-def _narrow_pointer(builder: Any, pointer: Any, number: Any, offset: Any, lanes: int) -> Any:
+def narrow_pointer(builder: Any, pointer: Any, number: Any, offset: Any, lanes: int) -> Any:
     """The address of `lanes` numbers of the integer type `number`."""
     start = builder.bitcast(pointer, number.as_pointer())
     kind = ir.VectorType(number, lanes).as_pointer()
@@ -101,16 +106,16 @@ def _ones(value: int) -> Any:
 def widened(builder: Any, memory: Any, offset: Any, kind: int) -> Any:
     """`LANES` narrow numbers, the first at number `offset` of the memory, as float32."""
     if kind == BFLOAT16:
-        bits = builder.load(_narrow_pointer(builder, memory, _I16, offset, LANES))
+        bits = builder.load(narrow_pointer(builder, memory, _I16, offset, LANES))
         bits.align = 2
         return builder.bitcast(builder.shl(builder.zext(bits, INTS), _ones(16)), VECTOR)
-    numbers = builder.load(_narrow_pointer(builder, memory, _I8, offset, LANES))
+    numbers = builder.load(narrow_pointer(builder, memory, _I8, offset, LANES))
     numbers.align = 1
     return builder.sitofp(builder.sext(numbers, INTS), VECTOR)
 
 
 @intrinsic
-def _load16(typing_context, array, offset):
+def load16(typing_context, array, offset):
     """`LANES` bfloat16 numbers, the first at number `offset`, as float32."""
 
     def generate(context, builder, sig, args):
@@ -131,23 +136,27 @@ def _load8(typing_context, array, offset):
     return vector(array, offset), generate
 
 
+def rounded_bits(builder: Any, value: Any) -> Any:
+    """A vector rounded to bfloat16, to the nearest, ties to even: bits in the lower halves of its lanes."""
+    bits = builder.bitcast(value, INTS)
+    odd = builder.and_(builder.lshr(bits, _ones(16)), _ones(1))
+    rounded = builder.lshr(builder.add(builder.add(bits, _ones(0x7FFF)), odd), _ones(16))
+    return builder.select(builder.fcmp_unordered("uno", value, value), _ones(0x7FC0), rounded)
+
+
 @intrinsic
-def _store16(typing_context, array, offset, value):
+def store16(typing_context, array, offset, value):
     """Write `LANES` numbers as bfloat16, rounded to the nearest, ties to even; NaN stays NaN."""
 
     def generate(context, builder, sig, args):
         pointer = data_pointer(context, builder, sig.args[0], args[0])
-        place = _narrow_pointer(builder, pointer, _I16, index(builder, sig.args[1], args[1]), LANES)
+        place = narrow_pointer(builder, pointer, _I16, index(builder, sig.args[1], args[1]), LANES)
         halves = ir.VectorType(_I16, LANES)
         if {"avx512bf16", "avx512vl"} <= features():
             text = "vcvtneps2bf16 $1, $0"
             builder.store(instruction(builder, text, halves, [args[2]], "=v,v"), place).align = 2
             return context.get_dummy_value()
-        bits = builder.bitcast(args[2], INTS)
-        odd = builder.and_(builder.lshr(bits, _ones(16)), _ones(1))
-        rounded = builder.lshr(builder.add(builder.add(bits, _ones(0x7FFF)), odd), _ones(16))
-        is_nan = builder.fcmp_unordered("uno", args[2], args[2])
-        rounded = builder.select(is_nan, _ones(0x7FC0), rounded)
+        rounded = rounded_bits(builder, args[2])
         builder.store(builder.trunc(rounded, halves), place).align = 2
         return context.get_dummy_value()
 
@@ -160,7 +169,7 @@ def _store8(typing_context, array, offset, value):
 
     def generate(context, builder, sig, args):
         pointer = data_pointer(context, builder, sig.args[0], args[0])
-        place = _narrow_pointer(builder, pointer, _I8, index(builder, sig.args[1], args[1]), LANES)
+        place = narrow_pointer(builder, pointer, _I8, index(builder, sig.args[1], args[1]), LANES)
         inside = smaller(builder, larger(builder, args[2], constant(-MOST)), constant(MOST))
         whole = builder.fptosi(builder.call(llvm_function(builder, "llvm.rint", 1), [inside]), INTS)
         builder.store(builder.trunc(whole, ir.VectorType(_I8, LANES)), place).align = 1
@@ -188,7 +197,7 @@ def vload_ints(typing_context, array, offset):
 def get(F, at, kind):
     """`LANES` numbers of a kind as float32; `at` counts numbers of that kind."""
     if kind == BFLOAT16:
-        return _load16(F, at)
+        return load16(F, at)
     if kind == INT8:
         return _load8(F, at)
     return vload(F, at)
@@ -198,7 +207,7 @@ def get(F, at, kind):
 def put(F, at, kind, value):
     """Write `LANES` numbers as a kind; `at` counts numbers of that kind."""
     if kind == BFLOAT16:
-        _store16(F, at, value)
+        store16(F, at, value)
     elif kind == INT8:
         _store8(F, at, value)
     else:
@@ -209,7 +218,7 @@ def put(F, at, kind, value):
 
 
 @intrinsic
-def _first(typing_context, value, count):
+def first_lanes(typing_context, value, count):
     """The first `count` lanes, then zeros."""
 
     def generate(context, builder, sig, args):
@@ -233,7 +242,7 @@ def move(F, I, p, s):
             source = (x + image * x_image + row * x_row + i * x_step) * x_kind
             corner = y + image * y_image + row * repeat * y_row + i * repeat * y_step
             for c in range(0, wide, LANES):
-                v = _first(get(F, source + c, x_kind) * vload(F, factors + c), channels - c)
+                v = first_lanes(get(F, source + c, x_kind) * vload(F, factors + c), channels - c)
                 for a in range(repeat):
                     for b in range(repeat):
                         put(F, (corner + a * y_row + b * y_step) * y_kind + c, y_kind, v)
@@ -326,9 +335,8 @@ def take_narrow_picture(F, I, p, s, pictures):
 
 def move_call(x: Map, y: Map, factors: int, repeat: int = 1) -> Call:
     """One call of `move`; `factors` is the place of `grouped(x.c)` numbers."""
-    wide = padded(y.c) if y.buffer.kind == FLOAT32 else grouped(y.c)
     kinds = (x.buffer.kind, y.buffer.kind)
-    return call((*x.place, *y.place, *x.shape, wide, *kinds, factors, repeat))
+    return call((*x.place, *y.place, *x.shape, spread(y), *kinds, factors, repeat))
 
 
 def narrow_pool_call(x: Map, y: Map, kernel: Pair, stride: Pair, padding: Pair) -> Call:

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import dot
-from .dot import HEAD, SUMS, TILE, configure, has_tiles, release, tile_shapes, tiles_allowed
+from .dot import HEAD, SUMS, TILE, configure, form, release, tile_shapes
 from .jit import LANES, parallel, prange, serial
-from .memory import Call, Map, Tables, call, padded
-from .narrow import BFLOAT16, FLOAT32, INT8, get, grouped, put, to_bfloat16, vload_ints
+from .memory import Call, Map, Tables, call
+from .narrow import BFLOAT16, INT8, get, grouped, put, spread, to_bfloat16, vload_ints
 from .simd import vexp, vfma, vload, vmax, vmin, vsplat
 
 Pair = tuple[int, int]
@@ -28,7 +28,8 @@ _vectors_int8_1, _vectors_int8_2 = dot.sums("vectors", INT8, 1), dot.sums("vecto
 
 
 @serial
-def _sums(F, I, tiles, kind, width, first, second, step, steps, count, places, w, out):
+def products(F, I, tiles, kind, width, first, second, step, steps, count, places, w, out):
+    """The sums of `dot`, in tiles or in vectors, of one kind and width."""
     if tiles == 1:
         if kind == BFLOAT16:
             if width == 1:
@@ -117,8 +118,8 @@ def narrow_conv(F, I, p, s):
                     c = 2 * TILE * block
                     here = min(wide - c, 2 * TILE)
                     width = 1 if here <= TILE else 2
-                    _sums(F, I, tiles, kind, width, first, second, step, steps, count, places,
-                          w + block * size, sums)  # fmt: skip
+                    products(F, I, tiles, kind, width, first, second, step, steps, count, places,
+                             w + block * size, sums)  # fmt: skip
                     _finish(F, I, sums, kind, pooled == 1, y + c // y_kind, y_table + at, y_kind, scale + c,
                             bias + c, here, s[0], s[1], s[2], silu, mode, r + c // r_kind, r_table + at,
                             r_kind, r_scale + c)  # fmt: skip
@@ -150,28 +151,36 @@ class Window:
 
 
 def window(x: Map, kernel: Pair, padding: Pair, dilation: Pair) -> Window:
-    """The steps of a convolution of `x`.
+    """The steps of a convolution of `x`."""
+    rows, columns = ([(i, i * dilation[k] - padding[k]) for i in range(kernel[k])] for k in (0, 1))
+    return taps_window(x, rows, columns, kernel[1])
+
+
+def taps_window(x: Map, rows: list[Pair], columns: list[Pair], kw: int) -> Window:
+    """The steps of a sum over some rows and columns of a kernel, each with how far off it reads x.
 
     A pixel's channels are a run of places; a row of the kernel is one run where its pixels lie side by side
     and that makes fewer steps. Where a run is no multiple of 16 places, the last step begins earlier, and its
     places that were taken before get no weight: so no step reads beyond its run.
     """
     kind, step = x.buffer.kind, x.buffer.step
-    pixel = -(-x.c // 4) * 4 // kind
-    fewer = -(-kernel[1] * pixel // TILE) < kernel[1] * -(-pixel // TILE)
-    merged = fewer and step == pixel and dilation[1] == 1
-    run, columns = (kernel[1] * pixel, 1) if merged else (pixel, kernel[1])
+    columns = sorted(columns, key=lambda tap: tap[1])
+    pixel, count = -(-x.c // 4) * 4 // kind, len(columns)
+    fewer = -(-count * pixel // TILE) < count * -(-pixel // TILE)
+    neighbours = columns[-1][1] - columns[0][1] == count - 1
+    merged = fewer and step == pixel and neighbours
+    run, runs = (count * pixel, columns[:1]) if merged else (pixel, columns)
     places = min(TILE, run)
-    column, channel = np.divmod(np.arange(run * kind), pixel * kind)
+    further, channel = np.divmod(np.arange(run * kind), pixel * kind)
     offsets, source = [], []
-    for i in range(kernel[0]):
-        row = (i * dilation[0] - padding[0]) * x.buffer.row
+    for i, down in rows:
         for at in range(0, run, TILE):
             start = min(at, run - places)
-            for j in range(columns):
-                whole = np.where(channel < x.c, (i * kernel[1] + j + column) * x.c + channel, -1)
+            for number, right in runs:
+                column = np.array([tap[0] for tap in columns])[further] if merged else number
+                whole = np.where(channel < x.c, (i * kw + column) * x.c + channel, -1)
                 whole[: at * kind] = -1
-                offsets.append(row + (j * dilation[1] - padding[1]) * step + start)
+                offsets.append(down * x.buffer.row + right * step + start)
                 source.append(whole[start * kind : (start + places) * kind].reshape(places, kind))
     return Window(np.array(offsets, np.int32), places, np.array(source))
 
@@ -210,14 +219,16 @@ def pack(weights: NDArray[np.float32], window: Window, kind: int) -> NDArray[np.
 # ---- tiles of pixels ----------------------------------------------------------------------------
 
 
-def tiles(x: Map, y: Map, stride: Pair, pooled: bool) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Where tiles begin in x, (tiles,), and which pixel of y each row makes, (tiles, 16), -1 for none.
+def tiles(
+    x: Map, sizes: tuple[int, int, int], stride: Pair, pooled: bool
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Where tiles begin in x, (tiles,), and which pixel each row makes, (tiles, 16), -1 for none.
 
-    Pixels are numbered row by row, picture by picture. A tile holds neighbours of one row; or, at stride 1,
+    `sizes` are pictures, rows and columns of pixels, numbered in this order. A tile holds neighbours of one row; or, at stride 1,
     of x as it lies in memory, halo and all, where that makes fewer tiles. Pooled, two tiles of one pair lie
     one above the other and make the eight pixels named by the first.
     """
-    buffer, (n, h, w) = x.buffer, y.shape[:3]
+    buffer, (n, h, w) = x.buffer, sizes
     if pooled:
         image, row, part = np.mgrid[:n, :h, : -(-w // 8)].reshape(3, -1)
         corner = image * buffer.image + 2 * row * stride[0] * buffer.row + 16 * part * stride[1] * buffer.step
@@ -264,6 +275,7 @@ def narrow_conv_call(
     residual_mode: int = 0,
     residual_scale: int = 0,
     pooled: bool = False,
+    part: tuple[slice, slice] = (slice(None), slice(None)),
     threads: int = 1,
 ) -> Call:
     """One call of `narrow_conv`: y = factor activation(scale sum + bias + residual), rounded to y's kind.
@@ -279,30 +291,32 @@ def narrow_conv_call(
         residual: map of any kind added to the result, times the numbers at residual_scale; residual_mode 1
             before, 2 after the activation.
         pooled: y is the maximum of every two by two pixels.
+        part: the rows and columns of y that are written; the pixels of x belong to these, one by one.
         threads: how many threads share the work.
     """
-    begins, pixels = tiles(x, y, stride, pooled)
+    high, across = (len(range(size)[one]) for size, one in zip(y.shape[1:3], part, strict=True))
+    begins, pixels = tiles(x, (y.shape[0], high, across), stride, pooled)
     if len(begins) % 2:
         begins, pixels = np.append(begins, begins[-1:]), np.append(pixels, np.full((1, TILE), -1), axis=0)
     shortcut = residual or y
     tables_ = [
-        tables.add(np.where(pixels < 0, -1, one.offsets()[pixels]).ravel().astype(np.int32))
+        tables.add(np.where(pixels < 0, -1, one.offsets(*part)[pixels]).ravel().astype(np.int32))
         for one in (y, shortcut)
     ]
     pairs, blocks = len(begins) // 2, -(-grouped(y.c) // (2 * TILE))
-    wide = padded(y.c) if y.buffer.kind == FLOAT32 else grouped(y.c)
+    wide = spread(y)
     groups = -(-blocks // max(1, _ROOM // packed_size(window, 2 * TILE)))
     chunks = 1 if groups == 1 else -(-pairs * 2 * TILE * x.buffer.step * stride[0] * stride[1] // _ROOM)
     if chunks * groups % threads:
         chunks = -(-chunks // threads) * threads
-    in_tiles = has_tiles(x.buffer.kind) and tiles_allowed()
     return call(
         (
             x.origin, tables.add(begins), x.buffer.step * stride[1], x.buffer.kind, y.origin, tables_[0],
             y.buffer.kind, wide, tables.add(window.offsets), len(window.offsets), window.places,
             tables.add(tile_shapes(window.places)), weights, scale, bias, shortcut.origin, tables_[1],
             shortcut.buffer.kind, residual_scale, residual_mode if residual else 0, int(silu), int(pooled),
-            pairs, -(-pairs // chunks), blocks, -(-blocks // groups), threads, scratch, int(in_tiles),
+            pairs, -(-pairs // chunks), blocks, -(-blocks // groups), threads, scratch,
+            int(form(x.buffer.kind) == "tiles"),
         ),
         (slope, cap, factor),
     )  # fmt: skip
