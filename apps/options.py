@@ -138,6 +138,10 @@ def _train(parser: Parser) -> None:
     how.add_argument(
         "--augment", choices=("default", "cells"), help="detectors: cells has both flips, gentler scales"
     )
+    how.add_argument(
+        "--precision", choices=("float32", "bfloat16"),
+        help="what convolutions multiply, where the processor can; weights stay float32 (float32)",
+    )  # fmt: skip
     how.add_argument("--seed", type=whole(0, 2**63 - 1), metavar="N")
     how.add_argument("--no-train-ap", action="store_true", help="do not score a part of the training data")
     flags.threads(parser)

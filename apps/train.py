@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _PATHS = ("train_json", "train_images", "val_json", "val_images", "train", "val")
 _KEPT = (*_PATHS, "model", "weights", "freeze", "size", "epochs", "batch", "lr", "assignment", "augment",
-         "seed", "skip_bad", "no_train_ap")  # fmt: skip
+         "precision", "seed", "skip_bad", "no_train_ap")  # fmt: skip
 _EPOCHS, _BATCH = 100, 16
 
 
@@ -130,7 +130,9 @@ def _settings(args: argparse.Namespace, lr: float | None = None) -> "Settings":
     """The course of the training; `lr` where the user gave none."""
     from visionkit.engine.settings import Settings
 
-    options = {"lr": args.lr or lr, "freeze": (args.freeze,) if args.freeze else None}
+    options = {
+        "lr": args.lr or lr, "freeze": (args.freeze,) if args.freeze else None, "precision": args.precision,
+    }  # fmt: skip
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     return Settings(epochs=args.epochs or _EPOCHS, **given)
 

@@ -7,6 +7,9 @@ import tomllib
 
 import pytest
 
+from visionkit.kernels import dot
+from visionkit.kernels.narrow import BFLOAT16
+
 
 @pytest.fixture(scope="module")
 def flags(shapes):
@@ -63,6 +66,23 @@ def test_a_finished_run_resumes_to_the_same(visionkit, trained, flags):
     assert again.code == 2
     assert "holds a run already" in again.err
     assert visionkit("train", "--resume", trained, "--out", trained).code == 2
+
+
+def test_a_run_in_bfloat16_goes_on_in_bfloat16(visionkit, flags, trained, tmp_path):
+    if lacking := dot.missing(BFLOAT16):
+        refused = visionkit("train", *flags, "--precision", "bfloat16", "--out", tmp_path / "run")
+        assert refused.code == 2
+        assert lacking in refused.err
+        return
+    words = ("--size", "64", "--epochs", "2", "--batch", "8", "--precision", "bfloat16")
+    assert visionkit("train", *flags, *words, "--out", tmp_path / "run").code == 0
+    ended = (tmp_path / "run/last.safetensors").read_bytes()
+    assert ended != (trained / "last.safetensors").read_bytes()
+    assert visionkit("train", "--resume", tmp_path / "run").code == 0
+    assert (tmp_path / "run/last.safetensors").read_bytes() == ended
+    changed = visionkit("train", "--resume", tmp_path / "run", "--precision", "float32")
+    assert changed.code == 2
+    assert "precision was bfloat16, now float32" in changed.err
 
 
 def test_training_scores_can_be_left_out(visionkit, flags, trained, tmp_path):

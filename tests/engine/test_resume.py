@@ -14,6 +14,8 @@ from tests.engine import tiny
 from visionkit.engine.interrupt import Interrupted
 from visionkit.engine.progress import Silent
 from visionkit.errors import LockedError, UsageError, WeightsError
+from visionkit.kernels import dot, jit
+from visionkit.kernels.narrow import BFLOAT16
 
 PROGRAM = [sys.executable, "-m", "tests.engine.tiny"]
 
@@ -182,3 +184,34 @@ def test_second_run_is_locked_out(tmp_path):
     assert (tmp_path / "run/run.lock").exists()  # the dead owner's
     with pytest.raises((UsageError, WeightsError)):  # not locked any more
         tiny.trainer(tmp_path / "run", epochs=9).fit(resume=True)
+
+
+def test_bfloat16_belongs_to_the_run(tmp_path, whole):
+    """Interrupted and resumed to the same bits, on another number of threads; never in another precision."""
+    if lacking := dot.missing(BFLOAT16):
+        pytest.skip(f"this processor cannot multiply bfloat16: it lacks {lacking}")
+    narrow = {"precision": "bfloat16"}
+    tiny.trainer(tmp_path / "whole", **narrow).fit()
+    with pytest.raises(Interrupted):
+        tiny.trainer(tmp_path / "cut", **narrow, progress=tiny.StopAt(7)).fit()
+    with pytest.raises(UsageError, match=r"precision.*--override"):
+        tiny.trainer(tmp_path / "cut").fit(resume=True)
+    before = jit.threads()
+    try:
+        jit.set_threads(1)
+        tiny.trainer(tmp_path / "cut", **narrow).fit(resume=True)
+    finally:
+        jit.set_threads(before)
+    found = tiny.digest(tmp_path / "whole")
+    assert tiny.digest(tmp_path / "cut") == found
+    assert b'precision = "bfloat16"' in found["config.toml"]
+    assert found["last.safetensors"] != whole["last.safetensors"]
+
+
+def test_a_precision_that_cannot_be_is_refused_before_anything_is_written(tmp_path, monkeypatch):
+    with pytest.raises(UsageError, match="float32 or bfloat16"):
+        tiny.trainer(tmp_path, precision="int8")
+    monkeypatch.setattr(dot, "features", frozenset)
+    with pytest.raises(UsageError, match=r"bfloat16.*lacks AVX-512 BF16.*Use float32"):
+        tiny.trainer(tmp_path, precision="bfloat16")
+    assert not list(tmp_path.iterdir())

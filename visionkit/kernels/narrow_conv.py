@@ -224,9 +224,9 @@ def tiles(
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     """Where tiles begin in x, (tiles,), and which pixel each row makes, (tiles, 16), -1 for none.
 
-    `sizes` are pictures, rows and columns of pixels, numbered in this order. A tile holds neighbours of one row; or, at stride 1,
-    of x as it lies in memory, halo and all, where that makes fewer tiles. Pooled, two tiles of one pair lie
-    one above the other and make the eight pixels named by the first.
+    `sizes` are pictures, rows and columns of pixels, numbered in this order. A tile holds neighbours of one
+    row; or, at stride 1, of x as it lies in memory, halo and all, where that makes fewer tiles. Pooled, two
+    tiles of one pair lie one above the other and make the eight pixels named by the first.
     """
     buffer, (n, h, w) = x.buffer, sizes
     if pooled:

@@ -1,8 +1,8 @@
 """The weight gradient of a convolution of bfloat16 maps, the sums in float32.
 
 The sum runs over pixels, so pixels are brought side by side, slab by slab: of the input the rows of the first
-factor of `dot`, a channel each; of the gradient its packed second factor, pairs of pixels by channels. In a slab
-all rows have the same pitch, so a tap is an offset; an odd one reads a copy that lies one pixel further.
+factor of `dot`, a channel each; of the gradient its packed second factor, pairs of pixels by channels. In a
+slab all rows have the same pitch, so a tap is an offset; an odd one reads a copy that lies one pixel further.
 
 A task owns some input and output channels at all taps, as in `wgrad`; partial sums are joined in order.
 """
