@@ -70,17 +70,17 @@ def test_a_finished_run_resumes_to_the_same(visionkit, trained, flags):
 
 def test_a_run_in_bfloat16_goes_on_in_bfloat16(visionkit, flags, trained, tmp_path):
     if lacking := dot.missing(BFLOAT16):
-        refused = visionkit("train", *flags, "--precision", "bfloat16", "--out", tmp_path / "run")
+        refused = visionkit("train", *flags, "--precision", "bfloat16", "--out", tmp_path / "narrow")
         assert refused.code == 2
         assert lacking in refused.err
         return
     words = ("--size", "64", "--epochs", "2", "--batch", "8", "--precision", "bfloat16")
-    assert visionkit("train", *flags, *words, "--out", tmp_path / "run").code == 0
-    ended = (tmp_path / "run/last.safetensors").read_bytes()
+    assert visionkit("train", *flags, *words, "--out", tmp_path / "narrow").code == 0
+    ended = (tmp_path / "narrow/last.safetensors").read_bytes()
     assert ended != (trained / "last.safetensors").read_bytes()
-    assert visionkit("train", "--resume", tmp_path / "run").code == 0
-    assert (tmp_path / "run/last.safetensors").read_bytes() == ended
-    changed = visionkit("train", "--resume", tmp_path / "run", "--precision", "float32")
+    assert visionkit("train", "--resume", tmp_path / "narrow").code == 0
+    assert (tmp_path / "narrow/last.safetensors").read_bytes() == ended
+    changed = visionkit("train", "--resume", tmp_path / "narrow", "--precision", "float32")
     assert changed.code == 2
     assert "precision was bfloat16, now float32" in changed.err
 
