@@ -96,6 +96,8 @@ SHAPES = {
     "stride of a 1x1": Shape((2, 14, 15), 16, 20, (1, 1), (2, 2)),
     "picture": Shape((2, 18, 22), 3, 16, picture=True),
     "picture, stride": Shape((2, 18, 23), 3, 16, (7, 7), (2, 2), picture=True),
+    "picture without a frame": Shape((2, 18, 23), 3, 16, (1, 1), picture=True),
+    "picture, even kernel": Shape((3, 17, 24), 3, 16, (2, 4), picture=True),
     "picture, dilation": Shape((1, 18, 23), 3, 16, dilation=(2, 2), picture=True),
 }
 
@@ -114,12 +116,12 @@ def weight_gradient(s: Shape, x: np.ndarray, g: np.ndarray, threads: int = 2) ->
     room, tables = Room(), Tables()
     x_map = room.map(x, max(s.padding), step=2 if s.picture else 0)
     g_map = room.map(g, 1)
-    sizes = {"kernel": s.kernel, "stride": s.stride, "dilation": s.dilation}
-    scratch = room.take(narrow_wgrad.narrow_wgrad_scratch(x_map, g_map, *sizes.values(), threads))
+    sizes = {"kernel": s.kernel, "stride": s.stride, "padding": s.padding, "dilation": s.dilation}
+    scratch = room.take(narrow_wgrad.narrow_wgrad_scratch(x_map, g_map, **sizes, threads=threads))
     count = s.kernel[0] * s.kernel[1] * s.inputs * s.outputs
     at = room.take(count)
     call = narrow_wgrad.narrow_wgrad_call(
-        tables, x_map, g_map, **sizes, padding=s.padding, scratch=scratch, gradient=at, columns=s.outputs,
+        tables, x_map, g_map, **sizes, scratch=scratch, gradient=at, columns=s.outputs,
         threads=threads,
     )  # fmt: skip
     memory = room.run(tables, (narrow_wgrad.narrow_wgrad, call))
@@ -187,16 +189,16 @@ def test_a_part_of_a_map_is_convolved(rng):
     room, tables = Room(), Tables()
     x_map, y_map = room.map(x, 1), room.map(before, 1)
     order = window(x_map, (3, 3), (1, 1), (1, 1))
-    at, ones = room.vector(pack(weights, order, BFLOAT16)), room.vector(np.ones(32, np.float32))
-    zeros, scratch = room.vector(np.zeros(32, np.float32)), room.take(2 * dot.SUMS)
+    at, scratch = room.vector(pack(weights, order, BFLOAT16)), room.take(2 * dot.SUMS)
+    bias = room.vector(np.arange(32, dtype=np.float32))
     call = narrow_conv_call(
-        tables, x_map, y_map, window=order, stride=(1, 1), weights=at, scale=ones, bias=zeros, threads=2,
-        scratch=scratch, residual=y_map, residual_mode=1, residual_scale=ones,
+        tables, x_map, y_map, window=order, stride=(1, 1), weights=at, scale=None, bias=bias, threads=2,
+        scratch=scratch, residual=y_map, residual_mode=1,
         part=(slice(0, 9, 2), slice(0, 16, 3)),
     )  # fmt: skip
     found = values(y_map, room.run(tables, (narrow_conv, call)))
     wanted = before.astype(np.float64)
-    wanted[:, ::2, ::3] += plain(x, weights, 1, 1, 1)
+    wanted[:, ::2, ::3] += plain(x, weights, 1, 1, 1) + np.arange(20)
     np.testing.assert_allclose(found, wanted, rtol=2**-8, atol=1e-5)
     wanted[:, ::2, ::3] = found[:, ::2, ::3]
     np.testing.assert_array_equal(found, wanted)

@@ -89,8 +89,8 @@ class NarrowBackward(Backward):
         if x.buffer.kind == FLOAT32:
             super()._weights(name, x, g, at, columns, shape)
             return
-        low, sizes = self.low, (shape["kernel"], shape["stride"], shape["dilation"])
-        scratch = low.scratch(narrow_wgrad.narrow_wgrad_scratch(x, g, *sizes, low.threads))
+        low = self.low
+        scratch = low.scratch(narrow_wgrad.narrow_wgrad_scratch(x, g, **shape, threads=low.threads))
         low.add(
             name, narrow_wgrad.narrow_wgrad,
             lambda: narrow_wgrad.narrow_wgrad_call(

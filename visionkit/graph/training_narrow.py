@@ -5,8 +5,6 @@ and float32 elsewhere and at the outputs. The weights stay float32 in the networ
 packed before every step. Statistics, sums and all arithmetic are float32.
 """
 
-import numpy as np
-
 from ..kernels import narrow_back
 from ..kernels.dot import SUMS
 from ..kernels.memory import Map
@@ -91,16 +89,15 @@ class NarrowTraining(Narrowing):
         kw = weight.shape[3]
         order = taps_window(x, rows, columns, kw)
         weights = self.constants.narrow(weight, order, x.c, kw, strides, apart, y.c)
-        ones, zeros = self._vector(np.ones(y.c, np.float32)), self.constants.zeros(grouped(y.c))
+        zeros = self.constants.zeros(grouped(y.c))
         scratch = self.scratch(SUMS * self.threads)
         self.slack = max(self.slack, 16 * x.buffer.step * stride[1] + 64)
         self.add(
             name, narrow_conv,
             lambda: narrow_conv_call(
                 self.constants.tables, x, y, window=taps_window(x, rows, columns, kw), stride=stride,
-                weights=weights, scale=ones, bias=zeros if bias is None else bias, scratch=scratch(),
-                residual=y if add else None, residual_mode=int(add), residual_scale=ones, part=part,
-                threads=self.threads,
+                weights=weights, scale=None, bias=zeros if bias is None else bias, scratch=scratch(),
+                residual=y if add else None, residual_mode=int(add), part=part, threads=self.threads,
             ),
             x, y,
         )  # fmt: skip

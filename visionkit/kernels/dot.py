@@ -111,7 +111,7 @@ def _taken(builder: Any, given: Arguments, s: Any) -> Any:
     return builder.sext(builder.load(builder.gep(given.pointer("I"), [at])), I64)
 
 
-def _tiles(builder: Any, given: Arguments, kind: int, width: int) -> None:
+def _tiles(builder: Any, given: Arguments, kind: int, width: int, onto: bool) -> None:
     """Tiles 0 to 3 are sums, 4 and 5 pixels, 6 and 7 weights."""
     dot = "tdpbf16ps" if kind == BFLOAT16 else "tdpbssd"
     memory, line = given.pointer("F"), number(4 * TILE)
@@ -123,8 +123,12 @@ def _tiles(builder: Any, given: Arguments, kind: int, width: int) -> None:
         _instruction(builder, name, kinds, [_tile(tile), builder.bitcast(place, _BYTES), stride])
 
     sums = [(i, j, 2 * i + j) for i in range(2) for j in range(width)]
+    out = builder.gep(memory, [given.integer("out")])
     for _, _, tile in sums:
-        _instruction(builder, "tilezero", [_BYTE], [_tile(tile)])
+        if onto:
+            move("tileloadd64", tile, builder.gep(out, [number(tile * TILE * TILE)]), line)
+        else:
+            _instruction(builder, "tilezero", [_BYTE], [_tile(tile)])
     pixels = [builder.gep(memory, [given.integer(name)]) for name in ("first", "second")]
 
     def one(s: Any, carried: list[Any]) -> list[Any]:
@@ -140,7 +144,6 @@ def _tiles(builder: Any, given: Arguments, kind: int, width: int) -> None:
 
     start = builder.gep(memory, [builder.add(given.integer("w"), number(HEAD))])
     loop(builder, given.integer("count"), "step", [start], one)
-    out = builder.gep(memory, [given.integer("out")])
     for _, _, tile in sums:
         move("tilestored64", tile, builder.gep(out, [number(tile * TILE * TILE)]), line)
 
@@ -156,7 +159,7 @@ def _product(builder: Any, kind: int, sums: Any, pixels: Any, weights: Any) -> A
     return instruction(builder, text, sums.type, [pixels, weights, sums], "=v,v,v,0")
 
 
-def _vectors(builder: Any, given: Arguments, kind: int, width: int) -> None:
+def _vectors(builder: Any, given: Arguments, kind: int, width: int, onto: bool) -> None:
     """Eight (16 lanes) or two pixels at a time, their sums in registers.
 
     vpdpbusd takes its first factor without sign: 128 is added to the pixels, and the sums start with what
@@ -201,23 +204,28 @@ def _vectors(builder: Any, given: Arguments, kind: int, width: int) -> None:
             *sums, line = loop(builder, places, "place", carried, place)
             return [*sums, builder.gep(line, [builder.mul(size, number(width - 1))])]
 
-        sums = [load(builder, head, number(part * LANES), sum_kind) for part in range(parts)] * rows
-        carried = [*sums, builder.gep(head, [number(HEAD)])]
-        sums = loop(builder, given.integer("count"), "step", carried, one)[:-1]
         # Row r of tile i starts at (2 i TILE + r) TILE; its second block of channels lies a tile further.
         line = builder.add(row, builder.select(in_first, number(0), number(TILE)))
         to = builder.add(given.integer("out"), builder.mul(line, number(TILE)))
-        for i, value in enumerate(sums):
+        starts = []
+        for i in range(rows * parts):
             r, part = divmod(i, parts)
             tile, lane = divmod(part * LANES, TILE)
-            place = builder.add(to, number(tile * TILE * TILE + r * TILE + lane))
+            starts.append(builder.add(to, number(tile * TILE * TILE + r * TILE + lane)))
+        if onto:
+            sums = [load(builder, memory, place, sum_kind) for place in starts]
+        else:
+            sums = [load(builder, head, number(part * LANES), sum_kind) for part in range(parts)] * rows
+        carried = [*sums, builder.gep(head, [number(HEAD)])]
+        sums = loop(builder, given.integer("count"), "step", carried, one)[:-1]
+        for place, value in zip(starts, sums, strict=True):
             store(builder, value, memory, place)
         return []
 
     loop(builder, number(2 * TILE // rows), "pixels", [], some)
 
 
-def sums(form: str, kind: int, width: int) -> Any:
+def sums(form: str, kind: int, width: int, onto: bool = False) -> Any:
     """An inner loop: the sums of two tiles of pixels over `count` steps, for `width` tiles of channels.
 
     Row r of a tile of pixels starts at ``F[first + r step]``; step s of the sum takes `places` places
@@ -227,6 +235,7 @@ def sums(form: str, kind: int, width: int) -> Any:
         form: "tiles" or "vectors"; does nothing where the processor lacks it.
         kind: of the numbers.
         width: 1 or 2.
+        onto: add to the sums that are there, without what lies in front of the weights.
     """
     has = has_tiles if form == "tiles" else has_vectors
     emit = _tiles if form == "tiles" else _vectors
@@ -235,7 +244,7 @@ def sums(form: str, kind: int, width: int) -> Any:
     def kernel(typing_context, F, I, first, second, step, steps, count, places, w, out):
         def generate(context, builder, sig, args):
             if has(kind):
-                emit(builder, Arguments(context, builder, _NAMES, sig, args), kind, width)
+                emit(builder, Arguments(context, builder, _NAMES, sig, args), kind, width, onto)
             return context.get_dummy_value()
 
         return types.void(F, I, first, second, step, steps, count, places, w, out), generate

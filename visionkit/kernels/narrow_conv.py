@@ -95,6 +95,20 @@ def _finish(
             put(F, (y + target) * y_kind + c, y_kind, v * factors)
 
 
+@serial
+def _round(F, I, sums, y, y_table, y_kind, bias, wide, add):
+    """From sums to the map: sum + bias, or that added to what is there."""
+    for row in range(2 * TILE):
+        target = (y + I[y_table + row]) * y_kind
+        if I[y_table + row] >= 0:
+            start = sums + (row + row // TILE * TILE) * TILE
+            for c in range(0, wide, LANES):
+                v = vload(F, start + c // TILE * TILE * TILE + c % TILE) + vload(F, bias + c)
+                if add == 1:
+                    v = v + get(F, target + c, y_kind)
+                put(F, target + c, y_kind, v)
+
+
 @parallel
 def narrow_conv(F, I, p, s):
     """Convolve one narrow map into another or a float32 one; `p` and `s` come from `narrow_conv_call`."""
@@ -102,6 +116,7 @@ def narrow_conv(F, I, p, s):
     steps, count, places, shapes, w, scale, bias = p[8], p[9], p[10], p[11], p[12], p[13], p[14]
     r, r_table, r_kind, r_scale, mode, silu, pooled = p[15], p[16], p[17], p[18], p[19], p[20], p[21]
     pairs, chunk, blocks, group, workers, scratch, tiles = p[22], p[23], p[24], p[25], p[26], p[27], p[28]
+    plain = p[29]
     groups, chunks = (blocks + group - 1) // group, (pairs + chunk - 1) // chunk
     tasks = groups * chunks
     size = HEAD + 2 * TILE * count * places
@@ -120,6 +135,9 @@ def narrow_conv(F, I, p, s):
                     width = 1 if here <= TILE else 2
                     products(F, I, tiles, kind, width, first, second, step, steps, count, places,
                              w + block * size, sums)  # fmt: skip
+                    if plain == 1:
+                        _round(F, I, sums, y + c // y_kind, y_table + at, y_kind, bias + c, here, mode)
+                        continue
                     _finish(F, I, sums, kind, pooled == 1, y + c // y_kind, y_table + at, y_kind, scale + c,
                             bias + c, here, s[0], s[1], s[2], silu, mode, r + c // r_kind, r_table + at,
                             r_kind, r_scale + c)  # fmt: skip
@@ -264,7 +282,7 @@ def narrow_conv_call(
     window: Window,
     stride: Pair,
     weights: int,
-    scale: int,
+    scale: int | None,
     bias: int,
     scratch: int,
     slope: float = 1.0,
@@ -285,6 +303,8 @@ def narrow_conv_call(
         x: what is read, narrow; y: what is written, of any kind.
         window: of the convolution; stride: of its pixels.
         weights: place in F of the packed weights; scale, bias: of `grouped(y.c)` numbers each.
+            Without scale y is sum + bias of bfloat16 numbers and nothing more; or, where y is the residual
+            too, that added to what is there.
         scratch: of `SUMS` places for each thread.
         slope, cap: the activation min(max(v, slope v), cap); silu: v sigmoid(v) instead.
         factor: what the result is multiplied with.
@@ -313,10 +333,10 @@ def narrow_conv_call(
         (
             x.origin, tables.add(begins), x.buffer.step * stride[1], x.buffer.kind, y.origin, tables_[0],
             y.buffer.kind, wide, tables.add(window.offsets), len(window.offsets), window.places,
-            tables.add(tile_shapes(window.places)), weights, scale, bias, shortcut.origin, tables_[1],
+            tables.add(tile_shapes(window.places)), weights, scale or 0, bias, shortcut.origin, tables_[1],
             shortcut.buffer.kind, residual_scale, residual_mode if residual else 0, int(silu), int(pooled),
             pairs, -(-pairs // chunks), blocks, -(-blocks // groups), threads, scratch,
-            int(form(x.buffer.kind) == "tiles"),
+            int(form(x.buffer.kind) == "tiles"), int(scale is None),
         ),
         (slope, cap, factor),
     )  # fmt: skip

@@ -1,8 +1,8 @@
 """The weight gradient of a convolution of bfloat16 maps, the sums in float32.
 
-The sum runs over pixels, so pixels are brought side by side, slab by slab: of the input the rows of the first
-factor of `dot`, a channel each; of the gradient its packed second factor, pairs of pixels by channels. In a
-slab all rows have the same pitch, so a tap is an offset; an odd one reads a copy that lies one pixel further.
+The sum runs over pixels, which `narrow_turn` brings side by side, slab by slab: of the input rows of
+channels, the first factor of `dot`; of the gradient pairs of pixels by channels, its packed second. In a slab
+all rows have the same pitch, so a tap is an offset; an odd one reads a copy that lies one pixel further.
 
 A task owns some input and output channels at all taps, as in `wgrad`; partial sums are joined in order.
 """
@@ -10,156 +10,37 @@ A task owns some input and output channels at all taps, as in `wgrad`; partial s
 from dataclasses import dataclass
 
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
+from numpy.typing import NDArray
 
+from . import dot
 from .dot import HEAD, SUMS, TILE, configure, form, release, tile_shapes
 from .jit import LANES, parallel, prange, serial
 from .memory import Call, Map, Tables, call
-from .microkernel import Arguments, number
-from .narrow import BFLOAT16, grouped, narrow_pointer
-from .narrow_conv import products
-from .simd import I32, vload, vsplat, vstore
+from .narrow import BFLOAT16, grouped
+from .narrow_turn import paired_pixels, shifted_rows, turned_rows
 from .wgrad import clear_sums, join_sums, partials_of
 
 Pair = tuple[int, int]
 
 _BLOCK = TILE * TILE
-#: Pixels of a slab, and sums of a task: what is read again and again stays in the second-level cache.
-_PIXELS, _SUMS = 768, 140_000
-_HALVES = ir.VectorType(ir.IntType(16), TILE)
-_PLACES = ir.VectorType(I32, TILE)
+#: Numbers of a slab, and sums of a task: what is read again and again stays in the second-level cache.
+_NUMBERS, _SUMS = 300_000, 140_000
 
-
-def _paired(builder, memory, first, second):
-    """16 numbers at each of two places, counted in numbers, as 16 pairs."""
-    parts = []
-    for at in (first, second):
-        halves = builder.load(narrow_pointer(builder, memory, ir.IntType(16), at, TILE))
-        halves.align = 2
-        parts.append(builder.zext(halves, _PLACES))
-    return builder.or_(parts[0], builder.shl(parts[1], ir.Constant(_PLACES, [16] * TILE)))
-
-
-def _put_places(builder, memory, at, value):
-    place = builder.bitcast(builder.gep(memory, [at]), _PLACES.as_pointer())
-    builder.store(value, place).align = 4
-
-
-@intrinsic
-def _pair(typing_context, F, first, second, to):
-    """Write the pairs of 16 numbers at `first` and 16 at `second` (in numbers) to 16 places."""
-
-    def generate(context, builder, sig, args):
-        given = Arguments(context, builder, "F first second to", sig, args)
-        memory = given.pointer("F")
-        value = _paired(builder, memory, given.integer("first"), given.integer("second"))
-        _put_places(builder, memory, given.integer("to"), value)
-        return context.get_dummy_value()
-
-    return types.void(F, first, second, to), generate
-
-
-@intrinsic
-def _turn(typing_context, F, at, step, last, to, pitch):
-    """Write 32 pixels of 16 channels as 16 rows of 32 numbers, the rows `pitch` places apart.
-
-    Pixel k lies at number ``at + min(k, last) step``.
-    """
-
-    def generate(context, builder, sig, args):
-        given = Arguments(context, builder, "F at step last to pitch", sig, args)
-        memory, last = given.pointer("F"), given.integer("last")
-
-        def pixel(k):
-            inside = builder.icmp_signed("<", number(k), last)
-            k = builder.select(inside, number(k), last)
-            return builder.add(given.integer("at"), builder.mul(k, given.integer("step")))
-
-        rows = [_paired(builder, memory, pixel(2 * k), pixel(2 * k + 1)) for k in range(TILE)]
-        for s in (8, 4, 2, 1):  # exchange blocks of s by s places across the diagonal
-            low = [i if not i & s else i - s + TILE for i in range(TILE)]
-            high = [i + s if not i & s else i + TILE for i in range(TILE)]
-            for i in range(TILE):
-                if not i & s:
-                    a, b = rows[i], rows[i + s]
-                    rows[i] = builder.shuffle_vector(a, b, ir.Constant(_PLACES, low))
-                    rows[i + s] = builder.shuffle_vector(a, b, ir.Constant(_PLACES, high))
-        target = given.integer("to")
-        for row in rows:
-            _put_places(builder, memory, target, row)
-            target = builder.add(target, given.integer("pitch"))
-        return context.get_dummy_value()
-
-    return types.void(F, at, step, last, to, pitch), generate
-
-
-@intrinsic
-def _shift(typing_context, F, source, to):
-    """Copy 16 places, from one number behind the place `source`."""
-
-    def generate(context, builder, sig, args):
-        given = Arguments(context, builder, "F source to", sig, args)
-        memory = given.pointer("F")
-        at = builder.add(builder.shl(given.integer("source"), number(1)), number(1))
-        place = narrow_pointer(builder, memory, ir.IntType(16), at, 2 * TILE)
-        value = builder.load(builder.bitcast(place, _PLACES.as_pointer()))
-        value.align = 2
-        _put_places(builder, memory, given.integer("to"), value)
-        return context.get_dummy_value()
-
-    return types.void(F, source, to), generate
+_tiles_1, _tiles_2 = (dot.sums("tiles", BFLOAT16, width, onto=True) for width in (1, 2))
+_vectors_1, _vectors_2 = (dot.sums("vectors", BFLOAT16, width, onto=True) for width in (1, 2))
 
 
 @serial
-def _rows_of(F, x, x_step, x_row, x_image, images, rows, columns, high, wide, across, blocks, to, pitch, row,
-             length):  # fmt: skip
-    """Channels of `images` by `rows` by `columns` pixels side by side, a row of pixels every `row` numbers.
-
-    Pixels at or beyond (high, wide) repeat the last; behind the last row come `length` zeros.
-    """
-    for block in range(blocks):
-        line = to + block * TILE * pitch
-        for image in range(images):
-            for r in range(rows):
-                source = (x + image * x_image + min(r, high - 1) * x_row) * 2 + block * TILE
-                target = line + (image * rows + r) * row // 2
-                for c in range(0, columns, 2 * TILE):
-                    last = max(0, wide - 1 - c)
-                    at = source + min(c, wide - 1) * x_step * 2 * across
-                    _turn(F, at, x_step * 2 * across, last, target + c // 2, pitch)
-        end = line + images * rows * row // 2
-        for r in range(TILE):
-            for k in range(0, length // 2, LANES):
-                vstore(F, end + r * pitch + k, vsplat(np.float32(0)))
-
-
-@serial
-def _pairs_of(F, g, g_step, g_row, g_image, images, rows, reach, width, row, zeros, tiles, to, size, length):
-    """Pairs of pixels by channels, in blocks of 32 channels `size` places apart, zeros between the rows."""
-    for block in range(0, tiles, 2):
-        both = min(2, tiles - block)
-        base = to + block // 2 * size
-        clear_sums(F, base, HEAD)
-        flat = 0
-        for image in range(images):
-            for r in range(rows + reach if image + 1 < images else rows):
-                source = (g + image * g_image + r * g_row) * 2 + block * TILE
-                inside = width if r < rows else 0
-                for c in range(0, row, 2):
-                    place = base + HEAD + flat // 32 * both * 256 + flat % 32 // 2 * TILE
-                    for tile in range(both):
-                        at = source + c * g_step * 2 + tile * TILE
-                        first = at if c < inside else zeros * 2
-                        second = at + g_step * 2 if c + 1 < inside else zeros * 2
-                        _pair(F, first, second, place + tile * 256)
-                    flat += 2
-        while flat < length:
-            place = base + HEAD + flat // 32 * both * 256 + flat % 32 // 2 * TILE
-            for tile in range(both):
-                clear_sums(F, place + tile * 256, TILE)
-            flat += 2
+def _products(F, I, tiles, width, first, second, step, steps, count, w, out):
+    """Add the sums of `dot` to those at `out`."""
+    if tiles == 1 and width == 1:
+        _tiles_1(F, I, first, second, step, steps, count, TILE, w, out)
+    elif tiles == 1:
+        _tiles_2(F, I, first, second, step, steps, count, TILE, w, out)
+    elif width == 1:
+        _vectors_1(F, I, first, second, step, steps, count, TILE, w, out)
+    else:
+        _vectors_2(F, I, first, second, step, steps, count, TILE, w, out)
 
 
 @parallel
@@ -176,8 +57,8 @@ def narrow_wgrad(F, I, p, s):
         p[29], p[30], p[31], p[32], p[33], p[34], p[35], p[36], p[37], p[38], p[39], p[40],
     )  # fmt: skip
     one = most * pitch  # places of one copy of the input's channels
-    gathered, block_size, tail = p[41], p[42], p[43]
-    size = tap_count * ins * outs
+    gathered, block_size, tail, targets, row_count, side = p[41], p[42], p[43], p[44], p[45], p[46]
+    size = row_count * outs
     slabs_each = (height + rows - 1) // rows
     slabs = (n + images - 1) // images * slabs_each
     out_blocks = (outs + deep - 1) // deep
@@ -186,8 +67,8 @@ def narrow_wgrad(F, I, p, s):
     for worker in prange(workers):
         if in_tiles == 1:
             configure(I, shapes)
-        fresh = scratch + worker * room
-        zeros, own = fresh + SUMS, fresh + SUMS + HEAD
+        zeros = scratch + worker * room
+        own = zeros + HEAD
         paired = own + (phase_count + odd_count) * one + TILE
         sums = paired + gathered
         clear_sums(F, zeros, HEAD)
@@ -197,6 +78,8 @@ def narrow_wgrad(F, I, p, s):
             blocks = (min(most, ins - i) + TILE - 1) // TILE
             tiles = (min(deep, outs - o) + TILE - 1) // TILE
             lines = tap_count * blocks
+            pairs = (lines + 1) // 2
+            clear_sums(F, sums, (tiles + 1) // 2 * pairs * SUMS)
             low, stop = q * slabs // partials, (q + 1) * slabs // partials
             for slab in range(low, stop):
                 image, y = slab // slabs_each * images, slab % slabs_each * rows
@@ -205,47 +88,44 @@ def narrow_wgrad(F, I, p, s):
                 count = (flat + 31) // 32
                 for k in range(phase_count):
                     py, px = I[phases + 2 * k], I[phases + 2 * k + 1]
-                    corner = (y * down + py - top) * x_row + (px - left) * x_step
-                    _rows_of(
-                        F, x + image * x_image + corner + i // 2, x_step, x_row * down, x_image, many,
-                        used + reach, row, (high - (y * down + py) + down - 1) // down,
+                    below, start = high - y * down - py, x + image * x_image + (px - left) * x_step
+                    # Behind the last row nothing is known to be finite; where it is blank, the first will do.
+                    last = side > 1 and (below - 1) % down == 0
+                    turned_rows(
+                        F, start + (y * down + py - top) * x_row + i // 2, x_step, x_row * down, x_image,
+                        many, used + reach, row, (below + down - 1) // down,
                         (wide - px + across - 1) // across, across, blocks, own + k * one, pitch, row, tail,
+                        start - top * x_row if last else -1,
                     )  # fmt: skip
                 for k in range(odd_count):
                     source, target = own + I[odds + k] * one, own + (phase_count + k) * one
                     length = (many * (used + reach) * row + tail) // 2 - TILE
-                    for line in range(blocks * TILE):
-                        for c in range(0, length, TILE):
-                            _shift(F, source + line * pitch + c, target + line * pitch + c)
-                _pairs_of(F, g + image * g_image + y * g_row + o // 2, g_step, g_row, g_image, many, used,
+                    shifted_rows(F, source, target, pitch, blocks * TILE, length)
+                paired_pixels(F, g + image * g_image + y * g_row + o // 2, g_step, g_row, g_image, many, used,
                           reach, width, row, zeros, tiles, paired, block_size, count * 32)  # fmt: skip
                 for tile in range(0, tiles, 2):
                     both = min(2, tiles - tile)
                     w = paired + tile // 2 * block_size
                     for line in range(0, lines, 2):
                         beside = min(line + 1, lines - 1)
-                        first = own + I[taps + line // blocks] + line % blocks * TILE * pitch
-                        second = own + I[taps + beside // blocks] + beside % blocks * TILE * pitch
-                        at = sums + (tile // 2 * ((lines + 1) // 2) + line // 2) * SUMS
-                        products(F, I, in_tiles, BFLOAT16, both, first, second, pitch, steps, count, TILE, w,
-                                 at if slab == low else fresh)  # fmt: skip
-                        if slab > low:
-                            for c in range(0, SUMS, LANES):
-                                vstore(F, at + c, vload(F, at + c) + vload(F, fresh + c))
+                        first = own + I[taps + line % tap_count] + line // tap_count * TILE * pitch
+                        second = own + I[taps + beside % tap_count] + beside // tap_count * TILE * pitch
+                        at = sums + (tile // 2 * pairs + line // 2) * SUMS
+                        _products(F, I, in_tiles, both, first, second, pitch, steps, count, w, at)
             for line in range(lines):
-                channel = i + line % blocks * TILE
+                channel = i + line // tap_count * TILE
                 for tile in range(tiles):
-                    at = sums + (tile // 2 * ((lines + 1) // 2) + line // 2) * SUMS
-                    at += (line % 2 * 2 + tile % 2) * _BLOCK
+                    at = sums + (tile // 2 * pairs + line // 2) * SUMS + (line % 2 * 2 + tile % 2) * _BLOCK
                     c = o + tile * TILE
                     for r in range(min(TILE, ins - channel)):
-                        to = line // blocks * ins + channel + r
-                        to = dw + to * dw_row + c if partials == 1 else copies + q * size + to * outs + c
-                        join_sums(F, at + r * TILE, 1, 0, min(TILE, outs - c), to)
+                        to = I[targets + line % tap_count * TILE + r] + channel
+                        if to >= 0:
+                            to = dw + to * dw_row + c if partials == 1 else copies + q * size + to * outs + c
+                            join_sums(F, at + r * TILE, 1, 0, min(TILE, outs - c), to)
         if in_tiles == 1:
             release()
     if partials > 1:
-        for line in prange(tap_count * ins):
+        for line in prange(row_count):
             join_sums(F, copies + line * outs, partials, size, outs, dw + line * dw_row)
 
 
@@ -256,7 +136,8 @@ class _Plan:
     Attributes:
         row: pixels from row to row of a slab, even; reach: rows that taps reach further.
         rows, images: of one slab; tail: zeros behind it; pitch: places of one channel of it.
-        taps: (copy, pixels further) of each tap; phases: (row, column) remainders of the copies.
+        taps: (copy, pixels further) of each tap; targets: (taps, 16) the row of the result for each of its
+            rows, the first of the task's channels being 0; phases: (row, column) remainders of the copies.
         odds: which copies are there once more, one pixel further.
         ins, outs: channels of one task; partials: copies of the sums.
     """
@@ -268,6 +149,7 @@ class _Plan:
     tail: int
     pitch: int
     taps: list[Pair]
+    targets: NDArray[np.int32]
     phases: list[Pair]
     odds: list[int]
     ins: int
@@ -287,7 +169,7 @@ class _Plan:
         lines = len(self.taps) * (self.ins // TILE)
         sums = -(-self.outs // 32) * -(-lines // 2) * SUMS
         copies = (len(self.phases) + len(self.odds)) * self.ins * self.pitch
-        return SUMS + HEAD + copies + TILE + self.gathered[0] + sums
+        return HEAD + copies + TILE + self.gathered[0] + sums
 
 
 def _even(count: int, most: int) -> int:
@@ -295,37 +177,55 @@ def _even(count: int, most: int) -> int:
     return grouped(-(-count // max(1, -(-count // most))))
 
 
-def _plan(x: Map, g: Map, kernel: Pair, stride: Pair, dilation: Pair) -> _Plan:
+def _side(x: Map, padding: Pair, dilation: Pair) -> int:
+    """Neighbouring pixels whose channels fill a tile: those of a picture, whose pixels have four."""
+    fills = x.buffer.step * BFLOAT16 == 4 and dilation[1] == 1 and padding[0] > 0
+    return TILE // 4 if fills else 1
+
+
+def _plan(x: Map, g: Map, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair) -> _Plan:
     n, height, width, _ = g.shape
+    side, line = _side(x, padding, dilation), np.arange(TILE)
     offsets = [
         (i * dilation[0] % stride[0], j * dilation[1] % stride[1],
          i * dilation[0] // stride[0], j * dilation[1] // stride[1])
-        for i in range(kernel[0]) for j in range(kernel[1])
+        for i in range(kernel[0]) for j in range(0, kernel[1], side)
     ]  # fmt: skip
     reach, beyond = (max(one[k] for one in offsets) for k in (2, 3))
     row = -(-(width + beyond) // 2) * 2
-    rows = min(height, max(1, _PIXELS // row))
-    images = min(n, max(1, _PIXELS // (row * (rows + reach)))) if rows == height else 1
+    phases = sorted({one[:2] for one in offsets})
+    odds = sorted({phases.index(one[:2]) for one in offsets if one[3] % 2})
+    outs = _even(g.c, 128)
+    ins = TILE if side > 1 else _even(x.c, max(TILE, _SUMS // (len(offsets) * outs) // TILE * TILE))
+    pixels = _NUMBERS // ((len(phases) + len(odds)) * ins + outs)
+    rows = min(height, max(1, pixels // row))
+    images = min(n, max(1, pixels // (row * (rows + reach)))) if rows == height else 1
     tail = -(-(beyond + 96) // 32) * 32
     pitch = -(-(images * (rows + reach) * row + tail) // 32) * TILE
     pitch += 0 if pitch // TILE % 2 else TILE  # an odd number of cache lines: rows share no sets
-    phases = sorted({one[:2] for one in offsets})
-    odds = sorted({phases.index(one[:2]) for one in offsets if one[3] % 2})
+    targets = []
+    for i in range(kernel[0]):
+        for j in range(0, kernel[1], side):
+            beside, channel = np.divmod(line, TILE // side)
+            there = (channel < x.c) & (j + beside < kernel[1])
+            target = (i * kernel[1] + j + beside) * x.c + channel
+            targets.append(np.where(there | (side == 1), target, -TILE))
     taps = []
     for py, px, down, right in offsets:
         copy = phases.index((py, px))
         pixels = down * row + right
         taps.append((len(phases) + odds.index(copy) if pixels % 2 else copy, pixels))
-    outs = _even(g.c, 128)
-    ins = _even(x.c, max(TILE, _SUMS // (len(taps) * outs) // TILE * TILE))
     slabs = -(-n // images) * -(-height // rows)
     partials = partials_of(-(-x.c // ins) * -(-g.c // outs), slabs)
-    return _Plan(row, reach, rows, images, tail, pitch, taps, phases, odds, ins, outs, partials)
+    lines = np.array(targets, np.int32)
+    return _Plan(row, reach, rows, images, tail, pitch, taps, lines, phases, odds, ins, outs, partials)
 
 
-def narrow_wgrad_scratch(x: Map, g: Map, kernel: Pair, stride: Pair, dilation: Pair, threads: int) -> int:
+def narrow_wgrad_scratch(
+    x: Map, g: Map, *, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair, threads: int
+) -> int:  # fmt: skip
     """Places of scratch memory that `narrow_wgrad_call` needs."""
-    plan = _plan(x, g, kernel, stride, dilation)
+    plan = _plan(x, g, kernel, stride, padding, dilation)
     copies = plan.partials * kernel[0] * kernel[1] * x.c * g.c if plan.partials > 1 else 0
     return threads * plan.room + copies + LANES
 
@@ -343,17 +243,20 @@ def narrow_wgrad_call(
             are `columns` numbers apart.
         threads: how many threads share the work.
     """
-    plan = _plan(x, g, kernel, stride, dilation)
+    plan = _plan(x, g, kernel, stride, padding, dilation)
     taps = [copy * plan.ins * plan.pitch + pixels // 2 for copy, pixels in plan.taps]
     high, wide = (x.shape[1 + k] + 2 * padding[k] for k in (0, 1))
+    side = _side(x, padding, dilation)
+    ins = x.c if side == 1 else TILE
     count = -(-plan.images * (plan.rows + plan.reach) * plan.row // 32)
     table = lambda numbers: tables.add(np.array(numbers, np.int32).ravel())  # noqa: E731
     return call(
         (
-            *x.place, *g.place, *g.shape[:3], x.c, g.c, *stride, *padding, high, wide, plan.row, plan.reach,
-            plan.rows, plan.images, table(taps), len(taps), table(plan.phases), len(plan.phases),
+            *x.place, *g.place, *g.shape[:3], ins, g.c, *stride, *padding, high, wide, plan.row,
+            plan.reach, plan.rows, plan.images, table(taps), len(taps), table(plan.phases), len(plan.phases),
             table(plan.odds), len(plan.odds), plan.pitch, plan.ins, plan.outs, plan.partials,
             table(np.arange(count) * TILE), tables.add(tile_shapes(TILE)), threads, plan.room, scratch,
             gradient, columns, int(form(BFLOAT16) == "tiles"), *plan.gathered, plan.tail,
+            table(plan.targets), kernel[0] * kernel[1] * x.c, side,
         )
     )  # fmt: skip
