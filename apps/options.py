@@ -127,6 +127,9 @@ def _train(parser: Parser) -> None:
         "--weights", type=text, metavar="W", help="go on from a shipped name or .safetensors file"
     )
     start.add_argument(
+        "--backbone", type=text, metavar="W", help="a new network, but with the backbone of these weights"
+    )
+    start.add_argument(
         "--freeze", type=text, metavar="PATTERN", help="leave parameters alone, such as 'backbone.*'"
     )
     how = parser.add_argument_group("training")

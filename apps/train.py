@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from visionkit.nn import Module
 
 _PATHS = ("train_json", "train_images", "val_json", "val_images", "train", "val")
-_KEPT = (*_PATHS, "model", "weights", "freeze", "size", "epochs", "batch", "lr", "assignment", "augment",
-         "precision", "seed", "skip_bad", "no_train_ap")  # fmt: skip
+_KEPT = (*_PATHS, "model", "weights", "backbone", "freeze", "size", "epochs", "batch", "lr", "assignment",
+         "augment", "precision", "seed", "skip_bad", "no_train_ap")  # fmt: skip
 _EPOCHS, _BATCH = 100, 16
 
 
@@ -38,6 +38,8 @@ def run(args: argparse.Namespace) -> int:
 
     if args.model and args.weights:
         raise UsageError("--model and --weights exclude each other: weights know their network")
+    if args.backbone and args.weights:
+        raise UsageError("--backbone and --weights exclude each other: weights bring their own")
     poses = task(args.model, args.weights) == "pose"
     sets = [
         open_dataset(
@@ -118,7 +120,7 @@ def _poses(
         network, _, transfer = fine_tuned_pose(args.weights, *new, seed)
         progress.message(transfer.explain())
     else:
-        network = card.network(info.channels, seed)
+        network = _new(args, card.network(info.channels, seed), progress)
     trainer = pose_trainer(
         network, info, train, validation, folder, _settings(args, card.lr), _data(args, train),
         progress=progress, config={"arguments": _arguments(args)}, train_ap=not args.no_train_ap,
@@ -159,10 +161,19 @@ def _detector(
     seed = args.seed or 0
     info = describe(train, args.model, args.weights, size=args.size, assignment=args.assignment)
     if not args.weights:
-        return card(info.architecture).network(len(info.names), seed), info
+        return _new(args, card(info.architecture).network(len(info.names), seed), progress), info
     network, _, transfer = fine_tuned(args.weights, train.names, train.category_ids, seed)
     progress.message(transfer.explain())
     return network, info
+
+
+def _new(args: argparse.Namespace, network: "Module", progress: Any) -> "Module":
+    """A new network, with the backbone that the user named."""
+    from visionkit.models.zoo import take_backbone
+
+    if args.backbone:
+        progress.message(take_backbone(network, args.backbone).explain())
+    return network
 
 
 def _arguments(args: argparse.Namespace) -> dict[str, Any]:
@@ -171,8 +182,9 @@ def _arguments(args: argparse.Namespace) -> dict[str, Any]:
     for name in _PATHS:
         if kept[name]:
             kept[name] = str(Path(kept[name]).absolute())
-    if kept["weights"] and Path(kept["weights"]).suffix:
-        kept["weights"] = str(Path(kept["weights"]).absolute())
+    for name in ("weights", "backbone"):
+        if kept[name] and Path(kept[name]).suffix:
+            kept[name] = str(Path(kept[name]).absolute())
     return kept
 
 

@@ -14,7 +14,7 @@ from visionkit.engine.pose_info import PoseInfo
 from visionkit.engine.pose_predictor import PosePredictor
 from visionkit.engine.pose_transfer import transfer_poses
 from visionkit.engine.predictor import Predictor
-from visionkit.engine.transfer import Transfer, transfer
+from visionkit.engine.transfer import Transfer, transfer, transfer_backbone
 from visionkit.errors import UnknownNameError, WeightsError
 from visionkit.graph import Ranges
 from visionkit.nn import Module
@@ -202,6 +202,19 @@ def fine_tuned_pose(
     kind = pose_card(info.architecture)
     network = kind.network(info.channels, seed)
     return network, info, transfer_poses(network, tensors, old, info, kind.ports(info.channels))
+
+
+def take_backbone(network: Module, weights: str | os.PathLike[str]) -> Transfer:
+    """Give `network` the backbone of other weights, of a detector or of poses; what was taken over.
+
+    Raises:
+        FileError, WeightsError: no such file, or another backbone.
+    """
+    path = find(weights)
+    try:
+        return transfer_backbone(network, _read(path)[0])
+    except WeightsError as error:
+        raise WeightsError(error.reason, file=path, value=error.value, remedy=error.remedy) from None
 
 
 def save(path: str | os.PathLike[str], network: Module, info: Info) -> None:

@@ -13,6 +13,7 @@ from visionkit.kernels.narrow import BFLOAT16, INT8
 from visionkit.models import zoo
 from visionkit.weights import safetensors
 
+SHIPPED = "yolo-nano-person"
 HOW = ("--size", "64", "--epochs", "1", "--batch", "4", "--threads", "2")
 
 
@@ -113,6 +114,20 @@ def test_weights_are_tuned_for_other_points(visionkit, run, puppets, tmp_path):
     assert "other points than the network" in other.err
 
 
+def test_a_pose_network_begins_with_the_backbone_of_a_detector(visionkit, puppets, tmp_path):
+    """At a learning rate of nearly nothing the parameters are still the detector's."""
+    how = ("--model", "openpose-lite", "--backbone", SHIPPED, "--lr", "1e-9", *HOW)
+    ran = visionkit("train", *flags(puppets), *how, "--out", tmp_path / "run")
+    assert ran.code == 0, ran.err
+    assert "tensors taken over; new: neck." in ran.out + ran.err
+    ours, _ = safetensors.read(tmp_path / "run" / "last.safetensors")
+    theirs, _ = safetensors.read(zoo.find(SHIPPED))
+    names = [name for name in ours if name.startswith("backbone.") and "running" not in name]
+    assert len(names) > 50
+    for name in names:
+        np.testing.assert_allclose(ours[name], theirs[name], atol=1e-6, err_msg=name)
+
+
 def test_boxes_are_learned_from_the_same_file(visionkit, puppets, tmp_path):
     ran = visionkit(
         "train", "--model", "yolo-nano", *flags(puppets), *HOW, "--no-train-ap", "--out", tmp_path / "run"
@@ -128,6 +143,9 @@ def test_boxes_are_learned_from_the_same_file(visionkit, puppets, tmp_path):
         (["--model", "openpose-lite", "--assignment", "v3"], 2, ["--assignment is about detectors"]),
         (["--model", "openpose-lite", "--augment", "cells"], 2, ["--augment is about detectors"]),
         (["--model", "openpose-lite", "--batch", "9"], 2, ["--batch"]),
+        (["--model", "hourglass-lite", "--backbone", SHIPPED], 4, [SHIPPED, "another backbone"]),
+        (["--model", "openpose-lite", "--backbone", "none.safetensors"], 5, ["none.safetensors"]),
+        (["--weights", SHIPPED, "--backbone", SHIPPED], 2, ["exclude each other"]),
     ],
     ids=lambda value: value[-1] if isinstance(value, list) else None,
 )

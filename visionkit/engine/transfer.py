@@ -96,6 +96,28 @@ def transfer(
     return Transfer(tuple(copied), tuple(matched), tuple(fresh), unused, tuple(shared))
 
 
+def transfer_backbone(network: Module, tensors: Arrays) -> Transfer:
+    """Copy the backbone of another network into `network`, whatever either finds.
+
+    Args:
+        network: freshly initialised; changed in place.
+        tensors: the other network's; those named `backbone.*` are looked at.
+
+    Raises:
+        WeightsError: the backbones differ, or there is none; nothing was changed then.
+    """
+    own = {name: array for name, array in network.state_dict().items() if name.startswith("backbone.")}
+    given = {name: array for name, array in tensors.items() if name.startswith("backbone.")}
+    shapes, others = ({name: a.shape for name, a in part.items()} for part in (own, given))
+    if not own or shapes != others:
+        odd = sorted(name for name in own | given if shapes.get(name) != others.get(name))
+        raise WeightsError("another backbone than the network's", value=odd[:3], remedy="leave it out")
+    for name, array in own.items():
+        array[...] = given[name]
+    fresh = tuple(name for name in network.state_dict() if name not in own)
+    return Transfer(tuple(own), (), fresh, tuple(name for name in tensors if name not in own), ())
+
+
 def head_names(small: Arrays, large: Arrays) -> tuple[str, ...]:
     """The tensors whose shape depends on the number of classes, from networks built for two of them."""
     return tuple(name for name, array in small.items() if large[name].shape != array.shape)
