@@ -16,6 +16,7 @@ from .jit import LANES
 from .simd import F32, I64, data_pointer, fma, index, larger, load, prefetch, smaller, splat, store
 
 _LINE = 16  # numbers of a cache line
+_AHEAD = 4 * _LINE  # numbers fetched ahead in one go
 
 
 def number(value: int) -> Any:
@@ -23,8 +24,21 @@ def number(value: int) -> Any:
     return ir.Constant(I64, value)
 
 
-def loop(builder: Any, count: Any, name: str, carried: list[Any], body: Any) -> list[Any]:
-    """for i in range(count): carried = body(i, carried). `count` is at least 1."""
+def _rolled(module: Any) -> Any:
+    """The property of a loop that it stays rolled; LLVM wants its first part to be itself."""
+    how = module.add_metadata([ir.MetaDataString(module, "llvm.loop.unroll.disable")])
+    property_ = module.add_metadata([how])
+    property_.operands = (property_, how)
+    return property_
+
+
+def loop(
+    builder: Any, count: Any, name: str, carried: list[Any], body: Any, rolled: bool = False
+) -> list[Any]:
+    """for i in range(count): carried = body(i, carried). `count` is at least 1.
+
+    A `rolled` loop is not unrolled: one that seldom runs must not take registers from what is around it.
+    """
     before = builder.basic_block
     head = builder.function.append_basic_block(name)
     done = builder.function.append_basic_block(name + ".end")
@@ -42,7 +56,9 @@ def loop(builder: Any, count: Any, name: str, carried: list[Any], body: Any) -> 
     i.add_incoming(following, builder.basic_block)
     for value, result in zip(values, new, strict=True):
         value.add_incoming(result, builder.basic_block)
-    builder.cbranch(builder.icmp_signed("<", following, count), head, done)
+    branch = builder.cbranch(builder.icmp_signed("<", following, count), head, done)
+    if rolled:
+        branch.set_metadata("llvm.loop", _rolled(builder.module))
     builder.position_at_end(done)
     return new
 
@@ -67,10 +83,12 @@ def when(builder: Any, condition: Any, values: list[Any], change: Any) -> list[A
     return merged
 
 
-def repeat(builder: Any, count: Any, name: str, carried: list[Any], body: Any) -> list[Any]:
+def repeat(
+    builder: Any, count: Any, name: str, carried: list[Any], body: Any, rolled: bool = False
+) -> list[Any]:
     """`loop` for a count that may be 0."""
     some = builder.icmp_signed(">", count, number(0))
-    return when(builder, some, carried, lambda values: loop(builder, count, name, values, body))
+    return when(builder, some, carried, lambda values: loop(builder, count, name, values, body, rolled))
 
 
 def _tiles(builder: Any, start: Any, end: Any, heights: tuple[int, ...], body: Any) -> None:
@@ -145,13 +163,13 @@ def convolution(vectors: int, heights: tuple[int, ...]) -> Any:
             offsets = [entry(builder.add(first_entry, number(r))) for r in range(rows)]
             return [builder.gep(memory, [builder.add(base, offset)]) for offset in offsets]
 
-        inputs, outputs = pixels("x", "x_table"), pixels("y", "y_table")
+        inputs = pixels("x", "x_table")
         bias = builder.gep(memory, [given.integer("bias")])
         sums = when(
             builder,
             builder.icmp_signed("==", given.integer("first"), number(0)),
             [load(builder, bias, column) for column in columns] * rows,
-            lambda _: [load(builder, out, column) for out in outputs for column in columns],
+            lambda _: [load(builder, out, column) for out in pixels("y", "y_table") for column in columns],
         )
         taps, length = given.integer("taps"), given.integer("tap_length")
         weights = builder.gep(memory, [given.integer("w")])
@@ -163,21 +181,21 @@ def convolution(vectors: int, heights: tuple[int, ...]) -> Any:
         few = builder.icmp_signed("<", pixels_in_all, number(heights[0]))
         pixels_in_all = builder.select(few, number(heights[0]), pixels_in_all)
         share = builder.sdiv(builder.mul(size, number(heights[0])), pixels_in_all)
-        lines = builder.sdiv(builder.add(share, number(_LINE // 2)), number(_LINE))
+        steps = builder.sdiv(builder.add(share, number(_AHEAD // 2)), number(_AHEAD))
         done = builder.sdiv(builder.sub(pixel, given.integer("p")), number(heights[0]))
-        first_line = builder.mul(builder.mul(done, given.integer("tap_count")), lines)
+        steps_done = builder.mul(builder.mul(done, given.integer("tap_count")), steps)
+        ahead = builder.gep(behind, [builder.mul(steps_done, number(_AHEAD))])
+
+        def fetch(_: Any, carried: list[Any]) -> list[Any]:
+            for line in range(0, _AHEAD, _LINE):
+                prefetch(builder, builder.gep(carried[0], [number(line)]))
+            return [builder.gep(carried[0], [number(_AHEAD)])]
 
         def one_tap(t: Any, carried: list[Any]) -> list[Any]:
-            here = builder.add(first_line, builder.mul(t, lines))
-
-            def one_line(k: Any, _: list[Any]) -> list[Any]:
-                at = builder.mul(builder.add(here, k), number(_LINE))
-                prefetch(builder, builder.gep(behind, [at]))
-                return []
-
-            repeat(builder, lines, "ahead", [], one_line)
+            *carried, ahead = carried
+            ahead = repeat(builder, steps, "ahead", [ahead], fetch, rolled=True)[0]
+            # The tap goes into the index that all pixels share: their addresses stay as they are.
             shift = entry(builder.add(taps, t))
-            sources = [builder.gep(pointer, [shift]) for pointer in inputs]
 
             def channels(k: Any, count: int, carried: list[Any]) -> list[Any]:
                 sums, weights = list(carried[:-1]), carried[-1]
@@ -187,28 +205,36 @@ def convolution(vectors: int, heights: tuple[int, ...]) -> Any:
                         for v in range(vectors)
                     ]
                     for r in range(rows):
-                        value = builder.load(builder.gep(builder.gep(sources[r], [k]), [number(c)]))
+                        value = builder.load(builder.gep(builder.gep(inputs[r], [k]), [number(c)]))
                         value = splat(builder, value)
                         for v in range(vectors):
                             at = r * vectors + v
                             sums[at] = fma(builder, value, row[v], sums[at])
                 return [*sums, builder.gep(weights, [number(count * vectors * LANES)])]
 
+            def one_by_one(start: Any, count: Any, carried: list[Any]) -> list[Any]:
+                return repeat(
+                    builder, count, "channel", carried, lambda k, c: channels(builder.add(start, k), 1, c)
+                )
+
             if rows < heights[0]:
-                return loop(builder, length, "channel", carried, lambda k, c: channels(k, 1, c))
+                return [*one_by_one(shift, length, carried), ahead]
             # Two channels at a time: each pixel's address costs an addition, and those compete with the
             # multiplications for the same ports.
             pairs, odd = builder.ashr(length, number(1)), builder.and_(length, number(1))
-            carried = repeat(
-                builder, pairs, "pair", carried, lambda k, c: channels(builder.shl(k, number(1)), 2, c)
-            )
-            last_one = builder.shl(pairs, number(1))
-            return repeat(builder, odd, "channel", carried, lambda _, c: channels(last_one, 1, c))
 
-        sums = loop(builder, given.integer("tap_count"), "tap", [*sums, weights], one_tap)[:-1]
-        mode, shortcut = given.integer("residual_mode"), pixels("residual", "residual_table")
+            def two(k: Any, carried: list[Any]) -> list[Any]:
+                return channels(builder.add(shift, builder.shl(k, number(1))), 2, carried)
+
+            carried = repeat(builder, pairs, "pair", carried, two)
+            last_one = builder.add(shift, builder.shl(pairs, number(1)))
+            return [*one_by_one(last_one, odd, carried), ahead]
+
+        sums = loop(builder, given.integer("tap_count"), "tap", [*sums, weights, ahead], one_tap)[:-2]
+        mode = given.integer("residual_mode")
 
         def add_residual(old: list[Any]) -> list[Any]:
+            shortcut = pixels("residual", "residual_table")
             new = [load(builder, pointer, column) for pointer in shortcut for column in columns]
             return [builder.fadd(a, b) for a, b in zip(old, new, strict=True)]
 
@@ -228,7 +254,8 @@ def convolution(vectors: int, heights: tuple[int, ...]) -> Any:
 
         is_last = builder.icmp_signed("!=", given.integer("last"), number(0))
         sums = when(builder, is_last, sums, finish)
-        for r, out in enumerate(outputs):
+        # Their places are read anew: none of the few registers holds them during the sum.
+        for r, out in enumerate(pixels("y", "y_table")):
             for v, column in enumerate(columns):
                 store(builder, sums[r * vectors + v], out, column)
 
