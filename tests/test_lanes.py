@@ -22,6 +22,7 @@ TESTS = (
     "tests/graph/test_random_layers.py",
     "tests/kernels/test_simd.py",
     "tests/kernels/test_conv.py",
+    "tests/kernels/test_depthwise.py",
     "tests/kernels/test_winograd_deep.py",
     "tests/kernels/test_winograd_wgrad.py",
     "tests/kernels/test_tiles.py",

@@ -164,10 +164,33 @@ class ConvolutionBackward(Gradients):
                 x, g,
             )  # fmt: skip
         if target is not None:
-            weights = self.low.constants.depthwise(weight)
             into, add = target
+            if shape["stride"] == (1, 1):
+                self._turned(node.scope, g, into, add, weight, shape)
+                return
+            weights = self.low.constants.depthwise(weight)
             self.low.add(
                 node.scope, depthwise.depthwise_input_gradient,
                 lambda: depthwise.input_gradient_call(g, into, **shape, weights=weights, add=add),
                 g, into,
             )  # fmt: skip
+
+    def _turned(
+        self, name: str, g: Map, target: Map, add: bool, weight: Tensor, shape: dict[str, Pair]
+    ) -> None:
+        """The data gradient of stride 1: the same depthwise convolution, filters turned by half a turn."""
+        low, kernel, dilation = self.low, shape["kernel"], shape["dilation"]
+        weights, zero = low.constants.depthwise(weight, turned=True), low.constants.zeros(g.c)
+        padding = (
+            dilation[0] * (kernel[0] - 1) - shape["padding"][0],
+            dilation[1] * (kernel[1] - 1) - shape["padding"][1],
+        )
+        g.buffer.halo = max(g.buffer.halo, *padding)
+        low.add(
+            name, depthwise.depthwise,
+            lambda: depthwise.depthwise_call(
+                g, target, kernel=kernel, stride=(1, 1), padding=padding, dilation=dilation, weights=weights,
+                bias=zero, residual=target if add else None, residual_mode=3,
+            ),
+            g, target,
+        )  # fmt: skip

@@ -98,9 +98,9 @@ class Constants:
             self.packs.append(Pack(conv.pack_transposed, tensor, call((*integers, *shape))))
         return self._packed[key]
 
-    def depthwise(self, tensor: Tensor) -> int:
-        """Depthwise weights as (tap, channel)."""
-        key = (id(tensor), -2)
+    def depthwise(self, tensor: Tensor, turned: bool = False) -> int:
+        """Depthwise weights as (tap, channel), or with the last tap first."""
+        key = (id(tensor), int(turned), -2)
         if key not in self._packed:
             c, _, kh, kw = tensor.shape
             at = self._packed[key] = self.reserve(kh * kw * padded(c))
@@ -109,7 +109,8 @@ class Constants:
             step = s_kw if kw > 1 else s_kh
             if kh > 1 and kw > 1 and s_kh != kw * s_kw:
                 raise TraceError("depthwise weights must lie in memory as (KH, KW, 1, C) or (C, 1, KH, KW)")
-            integers = (0, step, s_o, at, kh * kw, c, padded(c))
+            start, step = ((kh * kw - 1) * step, -step) if turned else (0, step)
+            integers = (start, step, s_o, at, kh * kw, c, padded(c))
             self.packs.append(Pack(conv.pack_rows, tensor, call(integers)))
         return self._packed[key]
 

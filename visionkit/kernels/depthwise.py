@@ -40,9 +40,13 @@ def _strip(pixels: int, stride: int) -> Any:
     """A microkernel: 3x3 on one vector of channels, `pixels` neighbours in a row; every input is loaded once.
 
     The three input rows start at F[first], F[second], F[third], pixels `step` apart; tap t's weights stand at
-    ``w + t wide``. Writes min(max(v, slope v), cap) to ``y``, pixels `y_step` apart.
+    ``w + t wide``; the sums start from ``start``, pixels `start_step` apart (a bias: 0). Writes
+    min(max(v, slope v), cap) to ``y``, pixels `y_step` apart.
     """
-    names = ("F", "first", "second", "third", "step", "w", "wide", "bias", "y", "y_step", "slope", "cap")
+    names = (
+        "F", "first", "second", "third", "step", "w", "wide", "start", "start_step", "y", "y_step", "slope",
+        "cap",
+    )  # fmt: skip
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         given = dict(zip(names, zip(sig.args, args, strict=True), strict=True))
@@ -56,7 +60,7 @@ def _strip(pixels: int, stride: int) -> Any:
         def place(start: str, step: str, count: int) -> Any:
             return builder.add(number[start], builder.mul(number[step], ir.Constant(I64, count)))
 
-        sums = [load(builder, memory, number["bias"])] * pixels
+        sums = [load(builder, memory, place("start", "start_step", i)) for i in range(pixels)]
         for a, row in enumerate(("first", "second", "third")):
             taps = [load(builder, memory, place("w", "wide", 3 * a + k)) for k in range(3)]
             for j in range((pixels - 1) * stride + 3):
@@ -71,8 +75,10 @@ def _strip(pixels: int, stride: int) -> Any:
         return context.get_dummy_value()
 
     @intrinsic
-    def kernel(typing_context, F, first, second, third, step, w, wide, bias, y, y_step, slope, cap):
-        kinds = (F, first, second, third, step, w, wide, bias, y, y_step, slope, cap)
+    def kernel(
+        typing_context, F, first, second, third, step, w, wide, start, start_step, y, y_step, slope, cap
+    ):  # fmt: skip
+        kinds = (F, first, second, third, step, w, wide, start, start_step, y, y_step, slope, cap)
         return types.void(*kinds), generate
 
     return kernel
@@ -83,94 +89,106 @@ _eight2, _four2 = _strip(8, 2), _strip(4, 2)
 
 
 @serial
-def _row(F, first, second, third, step, stride, y, y_step, width, channels, w, bias, slope, cap):
+def _row(
+    F, first, second, third, step, stride, y, y_step, width, channels, w, start, start_step, slope, cap
+):  # fmt: skip
     """One row of a 3x3 depthwise convolution of stride 1 or 2, from the three rows of its windows."""
     i = 0
     while i < width:
-        at, to = i * stride * step, y + i * y_step
-        if i + 8 <= width:
-            for c in range(0, channels, LANES):
-                a, b, d = first + at + c, second + at + c, third + at + c
-                if stride == 1:
-                    _eight1(F, a, b, d, step, w + c, channels, bias + c, to + c, y_step, slope, cap)
-                else:
-                    _eight2(F, a, b, d, step, w + c, channels, bias + c, to + c, y_step, slope, cap)
-            i += 8
-        elif i + 4 <= width:
-            for c in range(0, channels, LANES):
-                a, b, d = first + at + c, second + at + c, third + at + c
-                if stride == 1:
-                    _four1(F, a, b, d, step, w + c, channels, bias + c, to + c, y_step, slope, cap)
-                else:
-                    _four2(F, a, b, d, step, w + c, channels, bias + c, to + c, y_step, slope, cap)
-            i += 4
-        else:
-            for c in range(0, channels, LANES):
-                a, b, d = first + at + c, second + at + c, third + at + c
-                _one(F, a, b, d, step, w + c, channels, bias + c, to + c, y_step, slope, cap)
-            i += 1
+        at, to, given = i * stride * step, y + i * y_step, start + i * start_step
+        pixels = 8 if i + 8 <= width else 4 if i + 4 <= width else 1
+        for c in range(0, channels, LANES):
+            a, b, d, e, o = first + at + c, second + at + c, third + at + c, given + c, to + c
+            if pixels == 1:
+                _one(F, a, b, d, step, w + c, channels, e, start_step, o, y_step, slope, cap)
+            elif pixels == 4 and stride == 1:
+                _four1(F, a, b, d, step, w + c, channels, e, start_step, o, y_step, slope, cap)
+            elif pixels == 4:
+                _four2(F, a, b, d, step, w + c, channels, e, start_step, o, y_step, slope, cap)
+            elif stride == 1:
+                _eight1(F, a, b, d, step, w + c, channels, e, start_step, o, y_step, slope, cap)
+            else:
+                _eight2(F, a, b, d, step, w + c, channels, e, start_step, o, y_step, slope, cap)
+        i += pixels
 
 
 @cache
 def row_address() -> int:
     """Where the code of a 3x3 row stands, for the kernels that invoke it."""
-    return address(_row, (FLOATS, *[types.int64] * 11, types.float32, types.float32))
+    return address(_row, (FLOATS, *[types.int64] * 12, types.float32, types.float32))
+
+
+@serial
+def _window(
+    F, x, next_, x_row, x_step, kh, kw, dh, dw, c, w, wide, start, start_step, slope, cap, y, y_step, pixels
+):  # fmt: skip
+    """One or four neighbouring pixels of one vector of channels, any filter."""
+    v0 = vload(F, start + c)
+    v1, v2, v3 = v0, v0, v0
+    if pixels == 4:
+        v1, v2 = vload(F, start + start_step + c), vload(F, start + 2 * start_step + c)
+        v3 = vload(F, start + 3 * start_step + c)
+    for a in range(kh):
+        at = x + a * dh * x_row + c
+        for k in range(kw):
+            u = vload(F, w + (a * kw + k) * wide + c)
+            v0 = vfma(vload(F, at), u, v0)
+            if pixels == 4:
+                v1 = vfma(vload(F, at + next_), u, v1)
+                v2 = vfma(vload(F, at + 2 * next_), u, v2)
+                v3 = vfma(vload(F, at + 3 * next_), u, v3)
+            at += dw * x_step
+    low, high = vsplat(slope), vsplat(cap)
+    vstore(F, y + c, vmin(high, vmax(v0 * low, v0)))
+    if pixels == 4:
+        vstore(F, y + y_step + c, vmin(high, vmax(v1 * low, v1)))
+        vstore(F, y + 2 * y_step + c, vmin(high, vmax(v2 * low, v2)))
+        vstore(F, y + 3 * y_step + c, vmin(high, vmax(v3 * low, v3)))
 
 
 @parallel
 def depthwise(F, I, p, s):
-    """y = activation(conv(x) + bias), four neighbouring pixels at a time; reads into the halo."""
+    """y = activation(conv(x) + bias), neighbouring pixels together; reads into the halo.
+
+    A shortcut is added before (mode 1) or after (2) the activation; mode 3 adds to what y holds.
+    """
     x, x_step, x_row, x_image, y, y_step, y_row, y_image = p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7]
     n, height, width, wide, kh, kw, sh, sw, ph, pw, dh, dw = (
         p[8], p[9], p[10], p[11], p[12], p[13], p[14], p[15], p[16], p[17], p[18], p[19],
     )  # fmt: skip
-    usual = kh == 3 and kw == 3 and dh == 1 and dw == 1 and sw <= 2
+    usual = kh == 3 and kw == 3 and (sw == 1 or (sw == 2 and dw == 1))
     w, bias, silu, mode, r, r_step, r_row, r_image = p[20], p[21], p[22], p[23], p[24], p[25], p[26], p[27]
+    plain = silu == 0 and (mode == 0 or mode == 3)
+    slope_now, cap_now = (s[0], s[1]) if plain else (np.float32(1), np.float32(np.inf))
     for line in prange(n * height):
-        slope, cap = vsplat(s[0]), vsplat(s[1])
-        one, zero = vsplat(np.float32(1)), vsplat(np.float32(0))
         image, row = line // height, line % height
         top = x + image * x_image + (row * sh - ph) * x_row - pw * x_step
         target = y + image * y_image + row * y_row
-        shortcut = r + image * r_image + row * r_row
         next_ = sw * x_step
+        start, start_step = (target, y_step) if mode == 3 else (bias, 0)
         if usual:
-            plain = silu == 0 and mode == 0
-            slope_now, cap_now = (s[0], s[1]) if plain else (np.float32(1), np.float32(np.inf))
-            invoke(p[28], (F, top, top + x_row, top + 2 * x_row, x_step, sw, target, y_step, width, wide, w,
-                           bias, slope_now, cap_now))  # fmt: skip
-            if plain:
-                continue
-        for c in range(0, wide, LANES):
-            b = vload(F, bias + c)
-            i = width if usual else 0
-            while i + 4 <= width:
-                v0, v1, v2, v3 = b, b, b, b
-                for a in range(kh):
-                    at = top + a * dh * x_row + i * next_ + c
-                    for k in range(kw):
-                        u = vload(F, w + (a * kw + k) * wide + c)
-                        v0 = vfma(vload(F, at), u, v0)
-                        v1 = vfma(vload(F, at + next_), u, v1)
-                        v2 = vfma(vload(F, at + 2 * next_), u, v2)
-                        v3 = vfma(vload(F, at + 3 * next_), u, v3)
-                        at += dw * x_step
-                to = target + i * y_step + c
-                vstore(F, to, v0)
-                vstore(F, to + y_step, v1)
-                vstore(F, to + 2 * y_step, v2)
-                vstore(F, to + 3 * y_step, v3)
-                i += 4
+            # With a dilation of d, every d-th pixel is a row without one.
+            for k in range(min(dw, width)):
+                at, to, count = top + k * x_step, target + k * y_step, (width - k + dw - 1) // dw
+                invoke(p[28], (F, at, at + dh * x_row, at + 2 * dh * x_row, dw * x_step, sw, to, dw * y_step,
+                               count, wide, w, start + k * start_step, dw * start_step, slope_now, cap_now)
+                )  # fmt: skip
+        else:
+            i = 0
             while i < width:
-                v0 = b
-                for a in range(kh):
-                    at = top + a * dh * x_row + i * next_ + c
-                    for k in range(kw):
-                        v0 = vfma(vload(F, at), vload(F, w + (a * kw + k) * wide + c), v0)
-                        at += dw * x_step
-                vstore(F, target + i * y_step + c, v0)
-                i += 1
-            for i in range(width):
+                pixels = 4 if i + 4 <= width else 1
+                for c in range(0, wide, LANES):
+                    _window(F, top + i * next_, next_, x_row, x_step, kh, kw, dh, dw, c, w, wide,
+                            start + i * start_step, start_step, slope_now, cap_now, target + i * y_step,
+                            y_step, pixels)  # fmt: skip
+                i += pixels
+        if plain:
+            continue
+        slope, cap = vsplat(s[0]), vsplat(s[1])
+        one, zero = vsplat(np.float32(1)), vsplat(np.float32(0))
+        shortcut = r + image * r_image + row * r_row
+        for i in range(width):
+            for c in range(0, wide, LANES):
                 v = vload(F, target + i * y_step + c)
                 if mode == 1:
                     v = v + vload(F, shortcut + i * r_step + c)
@@ -180,9 +198,17 @@ def depthwise(F, I, p, s):
                 vstore(F, target + i * y_step + c, v)
 
 
+@serial
+def _add_product(F, g, w, t, wide, first):
+    """t (+)= g w, vector by vector; `first` starts anew."""
+    for c in range(0, wide, LANES):
+        total = vsplat(np.float32(0)) if first else vload(F, t + c)
+        vstore(F, t + c, vfma(vload(F, g + c), vload(F, w + c), total))
+
+
 @parallel
 def depthwise_input_gradient(F, I, p, s):
-    """t (+)= the sum over all taps whose window holds the pixel."""
+    """t (+)= the sum over all taps whose window holds the pixel, for any stride."""
     g, g_step, g_row, g_image, t, t_step, t_row, t_image = p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7]
     n, height, width, outs_h, outs_w, wide = p[8], p[9], p[10], p[11], p[12], p[13]
     kh, kw, sh, sw, ph, pw, dh, dw, w, add = (
@@ -192,17 +218,41 @@ def depthwise_input_gradient(F, I, p, s):
         image, row = line // height, line % height
         for i in range(width):
             at = t + image * t_image + row * t_row + i * t_step
-            for c in range(0, wide, LANES):
-                total = vload(F, at + c) if add == 1 else vsplat(np.float32(0))
-                for a in range(kh):
-                    oy = row + ph - a * dh
-                    if oy >= 0 and oy % sh == 0 and oy // sh < outs_h:
-                        for k in range(kw):
-                            ox = i + pw - k * dw
-                            if ox >= 0 and ox % sw == 0 and ox // sw < outs_w:
-                                place = g + image * g_image + oy // sh * g_row + ox // sw * g_step + c
-                                total = vfma(vload(F, place), vload(F, w + (a * kw + k) * wide + c), total)
-                vstore(F, at + c, total)
+            first = add == 0
+            for a in range(kh):
+                oy = row + ph - a * dh
+                if oy >= 0 and oy % sh == 0 and oy // sh < outs_h:
+                    for k in range(kw):
+                        ox = i + pw - k * dw
+                        if ox >= 0 and ox % sw == 0 and ox // sw < outs_w:
+                            place = g + image * g_image + oy // sh * g_row + ox // sw * g_step
+                            _add_product(F, place, w + (a * kw + k) * wide, at, wide, first)
+                            first = False
+            if first:
+                for c in range(0, wide, LANES):
+                    vstore(F, at + c, vsplat(np.float32(0)))
+
+
+@serial
+def _add_taps(F, x, next_, x_row, x_step, g, g_step, kh, kw, dh, dw, sums, wide, pixels):
+    """Add the shares of one or four neighbouring pixels to the sums (tap, channel)."""
+    for c in range(0, wide, LANES):
+        g0 = vload(F, g + c)
+        g1, g2, g3 = g0, g0, g0
+        if pixels == 4:
+            g1, g2, g3 = vload(F, g + g_step + c), vload(F, g + 2 * g_step + c), vload(F, g + 3 * g_step + c)
+        to = sums + c
+        for a in range(kh):
+            at = x + a * dh * x_row + c
+            for _ in range(kw):
+                total = vfma(vload(F, at), g0, vload(F, to))
+                if pixels == 4:
+                    total = vfma(vload(F, at + next_), g1, total)
+                    total = vfma(vload(F, at + 2 * next_), g2, total)
+                    total = vfma(vload(F, at + 3 * next_), g3, total)
+                vstore(F, to, total)
+                at += dw * x_step
+                to += wide
 
 
 @parallel
@@ -217,17 +267,19 @@ def depthwise_weight_gradient(F, I, p, s):
     groups = (lines + rows - 1) // rows
     taps = kh * kw
     for q in prange(groups):
-        for tap in range(taps):
-            a, k = tap // kw, tap % kw
-            for c in range(0, wide, LANES):
-                total = vsplat(np.float32(0))
-                for line in range(q * rows, min((q + 1) * rows, lines)):
-                    image, row = line // height, line % height
-                    at = x + image * x_image + (row * sh - ph + a * dh) * x_row + (k * dw - pw) * x_step + c
-                    place = g + image * g_image + row * g_row + c
-                    for i in range(width):
-                        total = vfma(vload(F, at + i * sw * x_step), vload(F, place + i * g_step), total)
-                vstore(F, scratch + (q * taps + tap) * wide + c, total)
+        sums = scratch + q * taps * wide
+        for at in range(sums, sums + taps * wide, LANES):
+            vstore(F, at, vsplat(np.float32(0)))
+        for line in range(q * rows, min((q + 1) * rows, lines)):
+            image, row = line // height, line % height
+            top = x + image * x_image + (row * sh - ph) * x_row - pw * x_step
+            place = g + image * g_image + row * g_row
+            i = 0
+            while i < width:
+                pixels = 4 if i + 4 <= width else 1
+                _add_taps(F, top + i * sw * x_step, sw * x_step, x_row, x_step, place + i * g_step, g_step,
+                          kh, kw, dh, dw, sums, wide, pixels)  # fmt: skip
+                i += pixels
     for tap in prange(taps):
         for c in range(channels):
             total = 0.0

@@ -73,7 +73,7 @@ def inverted(F, I, p, s):
                     one, two, three = first, first + 1, first + 2
                     at, row_size, next_ = x + image * x_image - padding * x_step, x_row, x_step
                 invoke(p[40], (F, at + one * row_size, at + two * row_size, at + three * row_size, next_,
-                               stride, middle + k * width * step, step, width, hidden, w2, b2, s[2],
+                               stride, middle + k * width * step, step, width, hidden, w2, b2, 0, s[2],
                                s[3]))  # fmt: skip
             target = y + image * y_image + oy * y_row
             shortcut = r + image * r_image + oy * r_row
