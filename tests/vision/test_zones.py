@@ -11,7 +11,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tests.vision.moving import boxes_of
-from tests.vision.test_tracking import people, walk
+from tests.vision.test_tracking import walk
+from tests.vision.test_tracking_poses import people
 from visionkit.errors import UsageError
 from visionkit.vision.tracking import Tracker
 from visionkit.vision.zones import MEMORY, Event, Line, Watch, Zone, events_to_csv
