@@ -12,7 +12,8 @@ from importlib import metadata
 from pathlib import Path
 
 from visionkit import __version__
-from visionkit.io.video import cv2_remedy, has_display
+from visionkit.io.opencv import cv2_remedy
+from visionkit.io.window import has_display
 
 _PACKAGES = (
     "numpy", "numba", "llvmlite", "pillow", "pycocotools", "safetensors", "matplotlib", "tqdm",

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from visionkit.errors import DataError, UsageError, VisionKitError
 from visionkit.io.image import Picture, read_image
-from visionkit.io.video import Video, Window, has_display, is_camera, is_stream, is_video
+from visionkit.io.video import Video, is_camera, is_stream, is_video
+from visionkit.io.window import Window, has_display
 
 from .results import Look, Sink, line
 from .sources import demo_picture, expand

@@ -168,7 +168,7 @@ class Folder(_Files):
     @contextmanager
     def moving(self, video: "Video", step: int) -> Iterator[Take]:
         """Write every layer as .mp4, and a line a frame as .jsonl."""
-        from visionkit.io.video import VideoWriter
+        from visionkit.io.writer import VideoWriter
 
         with ExitStack() as stack:
             log: list[TextIO] = []

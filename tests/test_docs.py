@@ -36,7 +36,7 @@ def test_there_are_snippets():
 def place_what_readers_have(folder):
     """The pictures, the clip and the weights that the pages speak of."""
     from visionkit.io.image import write_image
-    from visionkit.io.video import VideoWriter
+    from visionkit.io.writer import VideoWriter
     from visionkit.models.zoo import find
 
     picture = np.random.default_rng(0).integers(0, 256, (96, 128, 3)).astype(np.uint8)

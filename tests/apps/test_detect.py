@@ -198,7 +198,7 @@ def test_still_pictures_never_load_opencv(weights, pictures):
 @pytest.fixture
 def clip(tmp_path):
     """A video of six frames."""
-    from visionkit.io.video import VideoWriter
+    from visionkit.io.writer import VideoWriter
 
     path = tmp_path / "clip.mp4"
     with VideoWriter(path, 10.0) as writer:

@@ -53,7 +53,7 @@ def pictures(tmp_path):
 @pytest.fixture
 def clip(tmp_path):
     """A video of five frames, in which a stick moves to the right and is gone at last."""
-    from visionkit.io.video import VideoWriter
+    from visionkit.io.writer import VideoWriter
 
     path = tmp_path / "clip.mp4"
     with VideoWriter(path, 10.0) as writer:

@@ -13,7 +13,8 @@ from tests.apps.test_pose import networks  # noqa: F401  weights called many, wh
 from tests.engine.sticks import paint, stick
 from visionkit.apps import following, track
 from visionkit.io.image import read_image
-from visionkit.io.video import Video, VideoWriter
+from visionkit.io.video import Video
+from visionkit.io.writer import VideoWriter
 from visionkit.vision.results import Detections
 
 SIZE = (120, 160)

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from visionkit.errors import DataError, FileError, SourceLostError, UsageError
-from visionkit.io.video import Video, VideoWriter, cv2_remedy, is_video, video_container
+from visionkit.io.opencv import cv2_remedy
+from visionkit.io.video import Video, is_video, video_container
+from visionkit.io.writer import VideoWriter
 
 
 def frame(number: int) -> np.ndarray:

@@ -1,11 +1,10 @@
-"""Videos, cameras and streams as RGB frames; the only BGR of the project is between these lines.
+"""Videos, cameras and streams as RGB frames.
 
 OpenCV is imported late, and only three things reach it: a file whose first bytes are those of a video, a
 camera number from 0, and http(s) or rtsp(s) addresses. A negative camera number crashes it, file names such
 as ``concat:a|b`` make it open other files, a silent server holds it for 30 seconds (torture V11, V16, V24).
 """
 
-import contextlib
 import math
 import os
 import re
@@ -18,8 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError, FileError, SourceLostError, UsageError
+from ..errors import DataError, SourceLostError, UsageError
 from .files import open_regular
+from .opencv import import_cv2
 
 Frame = NDArray[np.uint8]
 
@@ -40,38 +40,6 @@ VIDEO_SUFFIXES = (
 _CAMERA = re.compile(r"-?[0-9]+")
 _ADDRESS = re.compile(r"(https?|rtsps?)://[^/\s]+", re.IGNORECASE)
 _TIMEOUT = 5000  # ms, to open and for each frame
-
-
-def import_cv2() -> Any:
-    """OpenCV, or a sentence that says what is missing.
-
-    Raises:
-        FileError: it, or a system library it needs, is not installed.
-    """
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    try:
-        import cv2
-    except ImportError as error:
-        raise FileError(f"OpenCV cannot be loaded: {error}", remedy=cv2_remedy(str(error))) from None
-    return cv2
-
-
-def cv2_remedy(message: str) -> str:
-    """What to do about an import error of OpenCV."""
-    packages = {
-        "libGL": "libgl1",
-        "libgthread": "libglib2.0-0",
-        "libglib": "libglib2.0-0",
-        "libxcb": "libxcb1",
-    }
-    for library, package in packages.items():
-        if library in message:
-            return (
-                f"the system library {library} is missing: install {package} (apt-get install {package}), "
-                "or do without windows: pip uninstall opencv-python, pip install opencv-python-headless"
-            )
-    return "pip install opencv-python, or opencv-python-headless where there is no screen"
 
 
 def is_camera(source: str) -> bool:
@@ -184,99 +152,6 @@ class Video:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._capture.release()
-
-
-class VideoWriter:
-    """Writes frames to an .mp4 file; a context manager whose end checks that all of them arrived.
-
-    The file grows under a temporary name and takes its own in one step. Odd sides lose one row or column,
-    which the codec cannot hold.
-
-    Raises:
-        FileError: it cannot be written, or frames were lost (a full disk tells OpenCV nothing).
-    """
-
-    def __init__(self, path: str | os.PathLike[str], fps: float) -> None:
-        self.path = Path(path)
-        self.frames = 0
-        self._fps = fps
-        self._size = (0, 0)
-        self._writer: Any = None
-        self._partial = self.path.with_name(f".visionkit-tmp-{os.getpid()}-{self.path.stem}.mp4")
-
-    def write(self, frame: Frame) -> None:
-        """Add an (H, W, 3) uint8 RGB frame; frames of another size than the first are refused."""
-        cv2 = import_cv2()
-        height, width = (side - side % 2 for side in frame.shape[:2])
-        if self._writer is None:
-            self._size = (height, width)
-            codec = cv2.VideoWriter_fourcc(*"mp4v")
-            self._writer = cv2.VideoWriter(str(self._partial), codec, self._fps, (width, height))
-            if not self._writer.isOpened():
-                raise FileError(
-                    "the video cannot be written", file=self.path, remedy="is the folder writable?"
-                )
-        if (height, width) != self._size:
-            raise DataError("the picture size changes within the video", value=(height, width))
-        self._writer.write(np.ascontiguousarray(frame[:height, :width, ::-1]))
-        self.frames += 1
-
-    def __enter__(self) -> "VideoWriter":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._writer is None:
-            return
-        self._writer.release()
-        cv2 = import_cv2()
-        written = cv2.VideoCapture(str(self._partial), cv2.CAP_FFMPEG)
-        count = int(written.get(cv2.CAP_PROP_FRAME_COUNT)) if written.isOpened() else 0
-        written.release()
-        if self._partial.exists() and count:
-            os.replace(self._partial, self.path)
-        self._partial.unlink(missing_ok=True)
-        if count < self.frames and kind is None:
-            reason = f"only {count} of {self.frames} frames could be written"
-            raise FileError(reason, file=self.path, remedy="is the disk full?")
-
-
-def has_display() -> bool:
-    """Whether windows can be expected to open here."""
-    return sys.platform != "linux" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
-
-
-class Window:
-    """A window that shows frames; a context manager that closes it."""
-
-    def __init__(self, title: str) -> None:
-        self._title = title
-        self._cv2 = import_cv2()
-
-    def show(self, frame: Frame) -> bool:
-        """Show an RGB frame; False once the user pressed q or Escape, or closed the window.
-
-        Raises:
-            FileError: this OpenCV has no windows.
-        """
-        cv2 = self._cv2
-        try:
-            cv2.imshow(self._title, np.ascontiguousarray(frame[..., ::-1]))
-            key = cv2.waitKey(1) & 0xFF
-            return key not in (27, ord("q")) and cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) > 0
-        except cv2.error:
-            remedy = "write files with --out, and add --no-window"
-            raise FileError("this OpenCV cannot open windows", remedy=remedy) from None
-
-    def __enter__(self) -> "Window":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with contextlib.suppress(self._cv2.error):
-            self._cv2.destroyAllWindows()
 
 
 def video_container(path: str | os.PathLike[str]) -> str:
