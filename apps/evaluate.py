@@ -33,6 +33,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("give one of --weights, --detections and --keypoints")
     _check_metric(args)
     poses = bool(args.weights) and _finds_poses(args.weights)
+    if args.flip and not poses:
+        raise UsageError("--flip needs the --weights of a pose network")
     dataset = from_data_flags(args, pictures=bool(args.weights), keypoints=poses)
     mention_problems(dataset)
     if args.metric not in (None, "oks"):
@@ -112,7 +114,7 @@ def _validation(
 
     info = replace(info, input_size=args.size or info.input_size)
     if isinstance(info, PoseInfo):
-        found = pose_validation(dataset, info, skip_bad=args.skip_bad)
+        found = pose_validation(dataset, info, flip=args.flip, skip_bad=args.skip_bad)
         say(f"points of {info.skeleton.name}, of {found.ground_truth['categories'][0]['name']}")
         return found
     scored = DetectionValidation(dataset, info, skip_bad=args.skip_bad)

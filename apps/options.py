@@ -163,6 +163,9 @@ def _eval(parser: Parser) -> None:
     flags.data_set(parser)
     points = parser.add_argument_group("keypoints")
     points.add_argument(
+        "--flip", action="store_true", help="average a pose network's maps with the mirrored picture's"
+    )
+    points.add_argument(
         "--metric", choices=("oks", "pck", "pckh", "nme"), help="AP by object similarity, or distances (oks)"
     )
     points.add_argument(

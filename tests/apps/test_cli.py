@@ -60,6 +60,7 @@ def test_help_lists_every_verb(visionkit):
         (["train", "--out", "x", "--train-json", "j"], ["--train-images"]),
         (["train", "--out", "x", "--train-json", "j", "--train", "d"], ["exclude"]),
         (["eval"], ["one of --weights, --detections and --keypoints"]),
+        (["eval", "--keypoints", "f.json", "--flip"], ["--flip needs the --weights of a pose network"]),
         (["data", "check"], ["--json-annotations", "--data"]),
         (["data", "convert", "--out", "x"], ["--to"]),
         (["weights", "info"], ["W"]),

@@ -10,6 +10,7 @@ from tests.engine.pose_made_up import PUPPET, PoseSet, TwoConvs
 from visionkit.data.dataset import Record
 from visionkit.engine.keypoints import evaluate_keypoints
 from visionkit.engine.pose_info import PoseInfo
+from visionkit.engine.pose_predictor import PosePredictor
 from visionkit.engine.pose_validation import CropValidation, PoseValidation, as_one_category, pose_validation
 from visionkit.errors import DataError, UsageError
 from visionkit.vision.affine import move_keypoints
@@ -73,6 +74,25 @@ def test_scores_are_those_of_the_evaluator(data):
     assert entries
     merged = as_one_category(data.to_coco())
     assert validation(network) == evaluate_keypoints(merged, entries, sigmas=PUPPET.sigmas).values
+
+
+@pytest.mark.parametrize("people", ["many", "one"])
+def test_flipping_is_what_the_predictor_does(data, people):
+    info = replace(INFO, people=people)
+    validation = pose_validation(data, info, flip=True)
+    network = TwoConvs(info.channels)
+    predictor = PosePredictor(network, info, flip=True)
+    placed = [(index, validation.matrix(index)) for index in range(validation.count)]
+    maps = [predictor.forward(validation.read(index)[0]) for index, _ in placed]
+    whole = tuple(np.concatenate(parts) for parts in zip(*maps, strict=True))
+    wanted = validation.found(whole, placed)
+    found = validation.detect(network)
+    assert found
+    assert [e["image_id"] for e in found] == [e["image_id"] for e in wanted]
+    for one, other in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(one["keypoints"], other["keypoints"], atol=1e-2)
+    assert found != pose_validation(data, info).detect(network)
+    assert validation.on(data.part([0]), skip_bad=False).flip
 
 
 def test_pictures_that_cannot_be_read(data):

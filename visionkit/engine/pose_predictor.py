@@ -16,8 +16,8 @@ from ..graph import compile as compile_network
 from ..graph.choice import How
 from ..nn import Module
 from ..vision.affine import Matrix, crop_matrix, invert, move_points, warp_affine
-from ..vision.fields import FieldCodec, average_flipped_fields
-from ..vision.heatmaps import Map, Size, average_flipped
+from ..vision.fields import FieldCodec, average_flipped_maps
+from ..vision.heatmaps import Map, Size
 from ..vision.letterbox import Letterbox
 from ..vision.poses import Poses
 from ..vision.skeleton import Skeleton
@@ -198,8 +198,7 @@ class PosePredictor:
             raise ShapeError(f"the network's maps are {[m.shape for m in maps]}, expected {list(expected)}")
         if not self.flip:
             return maps
-        mean = (average_flipped, average_flipped_fields)
-        return tuple(average(m[:1], m[1:], self.skeleton) for average, m in zip(mean, maps, strict=False))
+        return average_flipped_maps([m[:1] for m in maps], [m[1:] for m in maps], self.skeleton)
 
     def input_size(self, image_size: Size) -> Size:
         """The input's (height, width) for a picture of (height, width)."""

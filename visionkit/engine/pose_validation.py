@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from ..data.dataset import DetectionDataset
 from ..data.person_crops import PersonCrops
 from ..errors import DataError, UsageError
+from ..graph import Plan
 from ..vision.affine import Matrix, crop_matrix, invert, move_points, warp_affine
-from ..vision.fields import FieldCodec
+from ..vision.fields import FieldCodec, average_flipped_maps
 from ..vision.heatmaps import HeatmapCodec
 from ..vision.letterbox import Letterbox
 from ..vision.poses import Poses
@@ -28,7 +29,8 @@ from .validation import DataValidation
 class KeypointValidation(DataValidation):
     """What `PoseValidation` and `CropValidation` have in common; arguments as of `DataValidation`.
 
-    A pose network does not tell categories apart, so those that have the points are scored as one.
+    A pose network does not tell categories apart, so those that have the points are scored as one. With
+    `flip` its maps are averaged with those of the mirrored input.
 
     Raises:
         DataError: there is no picture, or the data has not the network's points.
@@ -36,10 +38,10 @@ class KeypointValidation(DataValidation):
 
     def __init__(
         self, dataset: DetectionDataset, info: PoseInfo, *, batch: int, skip_bad: bool, cache: bool,
-        items: DetectionDataset | None = None,
+        flip: bool, items: DetectionDataset | None = None,
     ) -> None:  # fmt: skip
         super().__init__(dataset, info, batch=batch, skip_bad=skip_bad, cache=cache, items=items)
-        self.info = info
+        self.info, self.flip = info, flip
         self.ground_truth = as_one_category(dataset.to_coco())
         self.category_id = self.ground_truth["categories"][0]["id"]
         names = self.ground_truth["categories"][0]["keypoints"]
@@ -57,6 +59,15 @@ class KeypointValidation(DataValidation):
     @abstractmethod
     def decode(self, maps: Maps) -> list[Poses]:
         """The poses of every input, in pixels of the input."""
+
+    def maps(self, plan: Plan, inputs: NDArray[np.uint8]) -> Maps:
+        """The last stage's maps of a batch of inputs."""
+        last = slice(-len(self.info.channels), None)
+        if not self.flip:
+            return plan.forward(inputs)[last]
+        seen = [m.copy() for m in plan.forward(inputs)[last]]  # the plan's memory serves the mirror image too
+        mirrored = plan.forward(np.ascontiguousarray(inputs[:, :, ::-1]))[last]
+        return average_flipped_maps(seen, mirrored, self.info.skeleton)
 
     def found(self, maps: Maps, placed: Sequence[tuple[int, Matrix]]) -> list[dict[str, Any]]:
         """Poses in pixels of their pictures."""
@@ -81,6 +92,7 @@ class PoseValidation(KeypointValidation):
         dataset: has the network's points.
         info: the network's description.
         batch, skip_bad, cache: see `DataValidation`.
+        flip: see above.
         threshold: least height of a peak. OKS rewards long lists, hence a low one.
         max_people: at most so many a picture; COCO's rules count 20.
         min_keypoints: poses with fewer points are dropped.
@@ -99,10 +111,11 @@ class PoseValidation(KeypointValidation):
         threshold: float = 0.05,
         max_people: int = 20,
         min_keypoints: int = 2,
+        flip: bool = False,
         skip_bad: bool = False,
         cache: bool = True,
     ) -> None:
-        super().__init__(dataset, info, batch=batch, skip_bad=skip_bad, cache=cache)
+        super().__init__(dataset, info, batch=batch, skip_bad=skip_bad, cache=cache, flip=flip)
         codec = info.codec()
         if not isinstance(codec, FieldCodec):
             raise UsageError("a network for one person is scored on crops", value=info.architecture)
@@ -111,7 +124,7 @@ class PoseValidation(KeypointValidation):
 
     def on(self, dataset: DetectionDataset, *, skip_bad: bool) -> "PoseValidation":
         """The same network on other data."""
-        return PoseValidation(dataset, self.info, batch=self.batch, skip_bad=skip_bad)
+        return PoseValidation(dataset, self.info, batch=self.batch, flip=self.flip, skip_bad=skip_bad)
 
     def matrix(self, index: int) -> Matrix:
         """That of the letterbox."""
@@ -140,6 +153,7 @@ class CropValidation(KeypointValidation):
         dataset: has the network's points.
         info: the network's description.
         batch, skip_bad, cache: see `DataValidation`; crops at a time.
+        flip: see above.
         threshold: least height of a peak. Low, for OKS and PCK ask for every point.
 
     Raises:
@@ -154,11 +168,14 @@ class CropValidation(KeypointValidation):
         *,
         batch: int = 16,
         threshold: float = 0.01,
+        flip: bool = False,
         skip_bad: bool = False,
         cache: bool = True,
     ) -> None:
         self.crops = PersonCrops(dataset, info.input_size, padding=info.padding)
-        super().__init__(dataset, info, batch=batch, skip_bad=skip_bad, cache=cache, items=self.crops)
+        super().__init__(
+            dataset, info, batch=batch, skip_bad=skip_bad, cache=cache, flip=flip, items=self.crops
+        )
         codec = info.codec()
         if not isinstance(codec, HeatmapCodec):
             raise UsageError("a network for many people is scored on pictures", value=info.architecture)
@@ -167,7 +184,7 @@ class CropValidation(KeypointValidation):
 
     def on(self, dataset: DetectionDataset, *, skip_bad: bool) -> "CropValidation":
         """The same network on other data."""
-        return CropValidation(dataset, self.info, batch=self.batch, skip_bad=skip_bad)
+        return CropValidation(dataset, self.info, batch=self.batch, flip=self.flip, skip_bad=skip_bad)
 
     def evaluate(self, entries: Sequence[Mapping[str, Any]], image_ids: Sequence[int]) -> Scores:
         """COCO's scores of keypoints, and PCK."""
@@ -198,11 +215,11 @@ class CropValidation(KeypointValidation):
 
 
 def pose_validation(
-    dataset: DetectionDataset, info: PoseInfo, *, skip_bad: bool = False
+    dataset: DetectionDataset, info: PoseInfo, *, flip: bool = False, skip_bad: bool = False
 ) -> PoseValidation | CropValidation:
     """How a network is scored: one of many people on pictures, one of one person on crops."""
     kind = PoseValidation if info.people == "many" else CropValidation
-    return kind(dataset, info, skip_bad=skip_bad)
+    return kind(dataset, info, flip=flip, skip_bad=skip_bad)
 
 
 def as_one_category(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..data.dataset import DetectionDataset
 from ..errors import DataError, VisionKitError
-from ..graph import Ranges
+from ..graph import Plan, Ranges
 from ..graph import compile as compile_network
 from ..nn import Module
 from ..vision.letterbox import Letterbox
@@ -84,6 +84,10 @@ class DataValidation(ABC):
     def read(self, index: int) -> tuple[NDArray[np.uint8], Any]:
         """Input `index`, (H, W, 3) uint8, and where in its picture that lies."""
 
+    def maps(self, plan: Plan, inputs: NDArray[np.uint8]) -> Maps:
+        """What the network says of a batch of inputs."""
+        return plan.forward(inputs)
+
     @abstractmethod
     def found(self, maps: Maps, placed: Sequence[tuple[int, Any]]) -> list[dict[str, Any]]:
         """COCO results in maps whose first inputs are `placed`: number and place of each."""
@@ -145,7 +149,7 @@ class DataValidation(ABC):
                 if entry := self._input(index):
                     inputs[len(placed)], place = entry
                     placed.append((index, place))
-            entries += self.found(plan.forward(inputs), placed)
+            entries += self.found(self.maps(plan, inputs), placed)
             if progress:
                 progress(start + len(indices), self.count)
         return entries

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import ShapeError, UsageError
 from ..kernels import pose_groups
 from ..kernels import pose_maps as kernels
-from .heatmaps import HeatmapCodec, Map, PoseTargets, Size
+from .heatmaps import HeatmapCodec, Map, PoseTargets, Size, average_flipped
 from .matching import best_pairs
 from .poses import Poses
 from .skeleton import Skeleton
@@ -180,6 +180,12 @@ def hungarian(scores: NDArray[np.float32]) -> NDArray[np.float32]:
         pairs = best_pairs(values)
         one[pairs] = values[pairs]
     return chosen
+
+
+def average_flipped_maps(maps: Sequence[Map], mirrored: Sequence[Map], skeleton: Skeleton) -> tuple[Map, ...]:
+    """Heat maps, and fields where there are any, averaged with those of the mirror image; see below."""
+    average = (average_flipped, average_flipped_fields)
+    return tuple(f(m, other, skeleton) for f, m, other in zip(average, maps, mirrored, strict=False))
 
 
 def average_flipped_fields(maps: Map, mirrored: Map, skeleton: Skeleton) -> Map:
