@@ -4,11 +4,12 @@ import argparse
 import json
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from itertools import islice
 from typing import NamedTuple
 
+from visionkit.engine.stream import chosen
 from visionkit.errors import DataError, UsageError, VisionKitError
 from visionkit.io.image import Picture, read_image
+from visionkit.io.overlap import ahead, behind
 from visionkit.io.video import Video, is_camera, is_stream, is_video
 from visionkit.io.window import Window, has_display
 
@@ -94,26 +95,31 @@ def _still(source: str, number: int, look: Looking, sinks: Sequence[Sink], args:
 
 
 def _moving(source: str, look: Looking, sinks: Sequence[Sink], args: argparse.Namespace) -> None:
-    """Every frame of a video: JSON, or a line a second; files and a window as asked for."""
+    """Every frame of a video: JSON, or a line a second; files and a window as asked for.
+
+    Frames of a file are decoded ahead, drawn and written behind the network. Those of a camera are not.
+    """
     with ExitStack() as stack:
         video = stack.enter_context(Video(source))
         takes = [stack.enter_context(sink.moving(video, args.frame_step)) for sink in sinks]
         window = None
         if not (sinks or args.json or args.no_window) and has_display():
             window = stack.enter_context(Window(f"visionkit: {video.name}"))
-        end = None if args.frame_last is None else args.frame_last + 1
-        chosen = islice(enumerate(video), args.frame_first, end, args.frame_step)
-        count = -1
-        for count, (number, frame) in enumerate(chosen):
+
+        def take(number: int, seen: Look) -> None:
+            for one in takes:
+                one(number, seen)
+
+        frames = chosen(video, args.frame_first, args.frame_last, args.frame_step)
+        if not video.live:
+            take = stack.enter_context(behind(take))
+            frames = stack.enter_context(ahead(frames))
+        for count, (number, frame) in enumerate(frames):
             seen = look(Shot(frame, video.name, number, video.fps))
             if args.json:
                 print(json.dumps(seen.record(video.name, frame=number)), flush=True)
             elif count % max(1, round(video.fps)) == 0:
                 print(line(video.name, seen.found, f" frame {number}"), flush=True)
-            for take in takes:
-                take(number, seen)
+            take(number, seen)
             if window and not window.show(next(iter(seen.layers.values()))()):
                 break
-        if count < 0:
-            reason = f"no frame {args.frame_first}: the video has {video.frames}"
-            raise DataError(reason, file=video.name, remedy="choose a lower --frame-first")

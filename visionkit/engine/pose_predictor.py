@@ -5,7 +5,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import sqrt
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -22,8 +22,11 @@ from ..vision.letterbox import Letterbox
 from ..vision.poses import Poses
 from ..vision.skeleton import Skeleton
 from .pose_info import PoseInfo
-from .predictor import Image, as_picture, frames
+from .stream import Image, as_picture, stream
 from .validation import inference_mode
+
+if TYPE_CHECKING:
+    from ..vision.tracking import Tracker
 
 #: Input sizes are multiples of this, or of the network's stride where that is more.
 STEP = 32
@@ -218,10 +221,12 @@ class PosePredictor:
         """The nearest size that the network takes."""
         return int(min(max(round(side / self._step), 1) * self._step, LONGEST))
 
-    def stream(self, source: Any) -> Iterator[tuple[Image, Poses]]:
-        """Frames and the poses in them, one after the other; `source` as for `Predictor.stream`."""
-        for frame in frames(source):
-            yield frame, self(frame)
+    def stream(
+        self, source: Any, *,
+        first: int = 0, last: int | None = None, step: int = 1, tracker: "Tracker | None" = None,
+    ) -> Iterator[tuple[Image, Poses]]:  # fmt: skip
+        """Frames and the poses in them, one after the other; all as of `Predictor.stream`."""
+        return stream(self, source, first, last, step, tracker)
 
     def _plan(self, size: Size) -> Plan:
         """The network compiled for an input's size, made at the first use; the lock is held."""

@@ -1,26 +1,25 @@
 """A detector that is ready: pictures in, detections out."""
 
-import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import UsageError
 from ..graph import Plan, Ranges
 from ..graph import compile as compile_network
 from ..graph.choice import How
-from ..io.image import as_image, read_image
 from ..nn import Module
 from ..vision.letterbox import Letterbox
 from ..vision.results import Detections
 from .info import DetectorInfo
+from .stream import Image, as_picture, stream
 from .validation import inference_mode
 
-Image = NDArray[np.uint8]
+if TYPE_CHECKING:
+    from ..vision.tracking import Tracker
 
 
 class Predictor:
@@ -104,10 +103,28 @@ class Predictor:
             found, xyxy=letterbox.undo(found.xyxy), names=self.info.names, image_size=picture.shape[:2]
         )
 
-    def stream(self, source: Any) -> Iterator[tuple[Image, Detections]]:
-        """Frames and what is in them, one after the other; `source` as for `frames`."""
-        for frame in frames(source):
-            yield frame, self(frame)
+    def stream(
+        self, source: Any, *,
+        first: int = 0, last: int | None = None, step: int = 1, tracker: "Tracker | None" = None,
+    ) -> Iterator[tuple[Image, Detections]]:  # fmt: skip
+        """Frames and what is in them, one after the other.
+
+        Args:
+            source: a file, camera or stream as `visionkit.io.video.Video` takes it, such a `Video`, or any
+                iterable of what a call takes. Of files every frame is looked at, and the next ones while the
+                caller works on this one; of cameras and streams the newest.
+            first, last: the numbers of the first and the last frame, from 0; None for all that are left.
+            step: every how many-th frame.
+            tracker: gives everything its number; the confidence here is to be the least it can use.
+
+        Returns:
+            Pairs of (H, W, 3) uint8 RGB and `Detections`.
+
+        Raises:
+            UsageError: a number out of its range.
+            DataError, FileError, SourceLostError: as of `Video` or a call; DataError: no frame `first`.
+        """
+        return stream(self, source, first, last, step, tracker)
 
     def plan(self) -> Plan:
         """The compiled network for one picture, made at the first use; it runs one picture at a time."""
@@ -128,32 +145,3 @@ class Predictor:
         height, width = self.size
         classes = ", ".join(self.names[:5]) + (", ..." if len(self.names) > 5 else "")
         return f"Predictor({self.info.architecture}, {height}x{width}, {len(self.names)} classes: {classes})"
-
-
-def as_picture(image: Any) -> Image:
-    """(H, W, 3) uint8 RGB of a path, the bytes of a picture file, an array, or a Pillow image.
-
-    Raises:
-        DataError, FileError: the file is no picture, or cannot be read.
-        ShapeError: an array of another shape or dtype.
-    """
-    is_file = isinstance(image, str | bytes | bytearray | os.PathLike)
-    return read_image(image) if is_file else as_image(image)
-
-
-def frames(source: Any) -> Iterator[Image]:
-    """Pictures, one after the other.
-
-    Args:
-        source: a video file, camera or stream as `visionkit.io.video.Video` takes it, or any iterable of
-            what `as_picture` takes.
-    """
-    if isinstance(source, str | os.PathLike | int):
-        from ..io.video import Video
-
-        with Video(os.fspath(source) if isinstance(source, os.PathLike) else str(source)) as video:
-            yield from video
-        return
-    pictures: Iterable[Any] = source
-    for picture in pictures:
-        yield as_picture(picture)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -10,7 +10,11 @@ from ..errors import UsageError
 from ..vision.poses import Poses
 from .pose_info import PoseInfo
 from .pose_predictor import PoseMaps, PosePredictor
-from .predictor import Image, Predictor, as_picture, frames
+from .predictor import Predictor
+from .stream import Image, as_picture, stream
+
+if TYPE_CHECKING:
+    from ..vision.tracking import Tracker
 
 
 class TopDown:
@@ -85,10 +89,12 @@ class TopDown:
         least = self.confidence if confidence is None else confidence
         return poses[np.argsort(-poses.confidence, kind="stable")].above(least), seen
 
-    def stream(self, source: Any) -> Iterator[tuple[Image, Poses]]:
-        """Frames and the poses in them, one after the other; `source` as for `Predictor.stream`."""
-        for frame in frames(source):
-            yield frame, self(frame)
+    def stream(
+        self, source: Any, *,
+        first: int = 0, last: int | None = None, step: int = 1, tracker: "Tracker | None" = None,
+    ) -> Iterator[tuple[Image, Poses]]:  # fmt: skip
+        """Frames and the poses in them, one after the other; all as of `Predictor.stream`."""
+        return stream(self, source, first, last, step, tracker)
 
     def __repr__(self) -> str:
         return f"TopDown({self.detector!r}, {self.pose!r})"

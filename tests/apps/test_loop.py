@@ -1,0 +1,170 @@
+"""The loop over frames: its threads must not show, whatever goes wrong, and a camera gets none."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from argparse import Namespace
+
+import numpy as np
+import pytest
+
+from visionkit.apps import loop
+from visionkit.apps.results import Look
+from visionkit.errors import FileError
+from visionkit.io.video import Video
+from visionkit.io.writer import VideoWriter
+from visionkit.vision.results import Detections
+
+FRAMES = 30
+ARGS = Namespace(
+    json=True, no_window=True, frame_first=0, frame_last=None, frame_step=1
+)  # fmt: skip
+
+
+@pytest.fixture
+def clip(tmp_path):
+    """Frames that get brighter."""
+    with VideoWriter(tmp_path / "clip.mp4", 10.0) as writer:
+        for number in range(FRAMES):
+            writer.write(np.full((64, 96, 3), 8 * number, np.uint8))
+    return tmp_path / "clip.mp4"
+
+
+class Taking:
+    """A sink that notes what it takes, on which thread, and what it was told of the end."""
+
+    def __init__(self, path, stop_at=None):
+        self.path, self.written, self.stop_at = path, True, stop_at
+        self.taken, self.threads, self.closed_with = [], set(), []
+
+    def moving(self, video, step):
+        return self
+
+    def __enter__(self):
+        return self.take
+
+    def __exit__(self, kind, error, trace):
+        self.closed_with.append((kind, len(self.taken)))
+
+    def take(self, number, seen):
+        self.threads.add(threading.current_thread())
+        time.sleep(0.002)  # slower than the rest
+        if number == self.stop_at:
+            raise FileError("only 0 of 1 frames could be written", file=self.path, remedy="is the disk full?")
+        self.taken.append((number, seen.facts["mean"]))
+
+
+def look(shot):
+    found = Detections.empty(shot.picture.shape[:2])
+    return Look(found, {}, {"mean": float(shot.picture.mean())})
+
+
+def test_sinks_get_every_frame_in_order_on_one_thread_behind(clip, tmp_path, capsys):
+    with Video(clip) as video:
+        expected = [(number, float(frame.mean())) for number, frame in enumerate(video)]
+    sinks = [Taking(tmp_path), Taking(tmp_path)]
+    before = threading.active_count()
+    assert loop.over([str(clip)], look, sinks, ARGS) == 0
+    for sink in sinks:
+        assert sink.taken == expected
+        assert sink.closed_with == [(None, FRAMES)]
+    assert sinks[0].threads == sinks[1].threads != {threading.current_thread()}
+    assert len(sinks[0].threads) == 1
+    assert threading.active_count() == before
+    printed = [json.loads(text) for text in capsys.readouterr().out.splitlines()]
+    assert [(one["frame"], one["mean"]) for one in printed] == expected
+
+
+@pytest.mark.parametrize("stop_at", [0, 7, FRAMES - 1])
+def test_an_error_of_a_sink_reaches_the_user_and_ends_the_video(clip, tmp_path, stop_at):
+    first, failing = Taking(tmp_path), Taking(tmp_path, stop_at)
+    before = threading.active_count()
+    with pytest.raises(FileError, match="only 0 of 1 frames"):
+        loop.over([str(clip)], look, [first, failing], ARGS)
+    assert [number for number, _ in failing.taken] == list(range(stop_at))
+    assert [number for number, _ in first.taken] == list(range(stop_at + 1))
+    assert failing.closed_with == [(FileError, stop_at)]
+    assert threading.active_count() == before
+
+
+def test_one_failing_video_of_several_does_not_stop_the_others(clip, tmp_path, capsys):
+    other = tmp_path / "other.mp4"
+    other.write_bytes(clip.read_bytes())
+    sink = Taking(tmp_path, stop_at=3)
+    moving = sink.moving
+
+    def healed(video, step):
+        if video.name == str(other):
+            sink.stop_at = None
+        return moving(video, step)
+
+    sink.moving = healed
+    assert loop.over([str(clip), str(other)], look, [sink], ARGS) == 3
+    assert [number for number, _ in sink.taken] == [*range(3), *range(FRAMES)]
+    assert "1 of 2 sources done, 1 failed" in capsys.readouterr().err
+
+
+def test_an_error_of_the_network_closes_the_files_with_all_frames_before_it(clip, tmp_path):
+    sink = Taking(tmp_path)
+
+    def failing(shot):
+        if shot.frame == 9:
+            raise KeyboardInterrupt
+        return look(shot)
+
+    with pytest.raises(KeyboardInterrupt):
+        loop.over([str(clip)], failing, [sink], ARGS)
+    assert [number for number, _ in sink.taken] == list(range(9))
+    assert sink.closed_with == [(KeyboardInterrupt, 9)]
+
+
+def test_a_video_cut_short_is_written_as_far_as_it_goes(visionkit, weights, tmp_path):
+    """V03."""
+    import cv2
+
+    path = tmp_path / "cut.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10, (96, 64))
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        writer.write(rng.integers(0, 256, (64, 96, 3), np.uint8))
+    writer.release()
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    ran = visionkit("detect", path, "--weights", weights, "--out", tmp_path / "out", "--json")
+    assert ran.code == 3
+    assert "of 20 declared frames" in ran.err
+    count = len(ran.out.splitlines())
+    assert 0 < count < 20
+    assert len((tmp_path / "out" / "cut-detected.jsonl").read_text().splitlines()) == count
+    with Video(tmp_path / "out" / "cut-detected.mp4") as video:
+        assert len(list(video)) == count
+
+
+def test_ctrl_c_leaves_what_was_written_whole(weights, tmp_path):
+    """V26."""
+    clip, out = tmp_path / "long.mp4", tmp_path / "out"
+    with VideoWriter(clip, 10.0) as writer:
+        for number in range(3000):
+            writer.write(np.full((64, 96, 3), number % 250, np.uint8))
+    command = [sys.executable, "-m", "visionkit.apps.cli", "detect", str(clip), "--weights", str(weights)]
+    flags = ["--json", "--out", str(out)]
+    with subprocess.Popen(
+        [*command, *flags], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as process:  # fmt: skip
+        for _ in range(20):
+            assert process.stdout.readline()
+        os.kill(process.pid, signal.SIGINT)
+        printed = 20 + len(process.stdout.read().splitlines())
+        assert process.wait() == 130
+        assert "interrupted" in process.stderr.read()
+    assert printed < 3000
+    assert sorted(path.name for path in out.iterdir()) == ["long-detected.jsonl", "long-detected.mp4"]
+    lines = [json.loads(line) for line in (out / "long-detected.jsonl").read_text().splitlines()]
+    assert [one["frame"] for one in lines] == list(range(len(lines)))
+    assert printed - 1 <= len(lines) <= printed
+    with Video(out / "long-detected.mp4") as video:
+        assert len(list(video)) == len(lines)
