@@ -1,25 +1,18 @@
 """Model cards: what belongs to a network, under one name."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 
-from visionkit.engine.info import LOSS_WEIGHTS, Anchors, DetectorInfo
+from visionkit.engine.info import DetectorInfo
 from visionkit.engine.pose_info import PoseInfo
 from visionkit.engine.pose_transfer import Ports, ports
 from visionkit.engine.transfer import head_names
 from visionkit.nn import Module
 from visionkit.nn.init import Unset
 from visionkit.vision.skeleton import Skeleton
-
-#: k-means of COCO's people at 320 x 320.
-PEOPLE: Anchors = (
-    ((4, 8), (8, 15), (12, 27)),
-    ((21, 33), (25, 66), (42, 51)),
-    ((51, 101), (91, 158), (164, 210)),
-)
 
 
 class Build(Protocol):
@@ -34,36 +27,24 @@ class ModelCard:
     """A detector architecture and what it is trained with unless told otherwise.
 
     Attributes:
-        name: of the architecture.
         build: makes the network.
         summary: a line about it.
-        anchors, strides, input_size, mean, scale, assignment: see `DetectorInfo`.
+        usual: its description for people; those for other classes differ in these alone.
     """
 
-    name: str
     build: Build
     summary: str
-    anchors: Anchors = PEOPLE
-    strides: tuple[int, ...] = (8, 16, 32)
-    input_size: tuple[int, int] = (320, 320)
-    mean: float = 114.0
-    scale: float = 1 / 64
-    assignment: str = "v5"
+    usual: DetectorInfo
+
+    @property
+    def name(self) -> str:
+        """Of the architecture."""
+        return self.usual.architecture
 
     def info(self, names: Sequence[str], category_ids: Sequence[int] | None = None) -> DetectorInfo:
         """The description of such a detector for these classes."""
-        return DetectorInfo(
-            architecture=self.name,
-            names=tuple(names),
-            category_ids=tuple(category_ids or range(1, len(names) + 1)),
-            anchors=self.anchors,
-            strides=self.strides,
-            input_size=self.input_size,
-            mean=self.mean,
-            scale=self.scale,
-            assignment=self.assignment,
-            loss=dict(LOSS_WEIGHTS[self.assignment]),
-        )
+        ids = tuple(category_ids or range(1, len(names) + 1))
+        return replace(self.usual, names=tuple(names), category_ids=ids)
 
     def network(self, classes: int, seed: int | np.random.Generator = 0) -> Module:
         """The network with its initial weights, drawn from a seed or a generator."""
@@ -94,44 +75,25 @@ class PoseCard:
     """An architecture that finds poses and what it is trained with unless told otherwise.
 
     Attributes:
-        name: of the architecture.
         build: makes the network.
         summary: a line about it.
-        people, input_size, stride, sigma, limb_width, background, mean, scale, focus: see `PoseInfo`.
+        usual: its description for COCO's people; those for other points differ in these alone.
         lr: the highest learning rate that trained well.
     """
 
-    name: str
     build: BuildPose | BuildPerson
     summary: str
-    people: str = "many"
-    input_size: tuple[int, int] = (384, 384)
-    stride: int = 4
-    sigma: float = 1.5
-    limb_width: float = 3.0
-    background: bool = False
-    mean: float = 114.0
-    scale: float = 1 / 64
-    focus: float = 3.0
+    usual: PoseInfo
     lr: float = 2e-3
+
+    @property
+    def name(self) -> str:
+        """Of the architecture."""
+        return self.usual.architecture
 
     def info(self, skeleton: Skeleton, names: Sequence[str], category_ids: Sequence[int]) -> PoseInfo:
         """The description of such a network for these points, of these categories."""
-        return PoseInfo(
-            architecture=self.name,
-            skeleton=skeleton,
-            names=tuple(names),
-            category_ids=tuple(category_ids),
-            input_size=self.input_size,
-            stride=self.stride,
-            people=self.people,
-            sigma=self.sigma,
-            limb_width=self.limb_width,
-            background=self.background,
-            mean=self.mean,
-            scale=self.scale,
-            focus=self.focus,
-        )
+        return self.usual.with_skeleton(skeleton, tuple(names), tuple(category_ids))
 
     def network(self, channels: Sequence[int], seed: int | np.random.Generator = 0) -> Module:
         """The network with its initial weights, for `PoseInfo.channels`, drawn from a seed or a generator."""

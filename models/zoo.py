@@ -3,13 +3,14 @@
 import difflib
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from visionkit.engine.info import DetectorInfo
+from visionkit.engine.info import LOSS_WEIGHTS, Anchors, DetectorInfo
 from visionkit.engine.pose_info import PoseInfo
 from visionkit.engine.pose_predictor import PosePredictor
 from visionkit.engine.pose_transfer import transfer_poses
@@ -20,6 +21,7 @@ from visionkit.graph import Ranges
 from visionkit.nn import Module
 from visionkit.nn.init import Unset
 from visionkit.vision.skeleton import Skeleton
+from visionkit.vision.skeletons import COCO_17
 from visionkit.weights import safetensors
 
 from .card import ModelCard, PoseCard
@@ -27,37 +29,60 @@ from .detectors import yolo_nano, yolo_nano_dilated, yolo_small
 from .hourglass import hourglass_lite
 from .openpose_lite import openpose_lite
 
+#: k-means of COCO's people at 320 x 320.
+_ANCHORS: Anchors = (
+    ((4, 8), (8, 15), (12, 27)),
+    ((21, 33), (25, 66), (42, 51)),
+    ((51, 101), (91, 158), (164, 210)),
+)
+_NANO = DetectorInfo(
+    "yolo-nano", ("person",), (1,), _ANCHORS, (8, 16, 32), (320, 320), loss=dict(LOSS_WEIGHTS["v5"])
+)
+
 #: Detectors by name.
 CARDS = {
     card.name: card
     for card in (
-        ModelCard("yolo-nano", yolo_nano, "1.35 M parameters, 1.02 GFLOP at 320x320"),
-        ModelCard("yolo-small", yolo_small, "6.61 M parameters, 3.99 GFLOP at 320x320"),
+        ModelCard(yolo_nano, "1.35 M parameters, 1.02 GFLOP at 320x320", _NANO),
         ModelCard(
-            "yolo-nano-dilated",
+            yolo_small, "6.61 M parameters, 3.99 GFLOP at 320x320", replace(_NANO, architecture="yolo-small")
+        ),
+        ModelCard(
             yolo_nano_dilated,
             "yolo-nano, dilated instead of stride 32",
-            strides=(8, 16, 16),
+            replace(_NANO, architecture="yolo-nano-dilated", strides=(8, 16, 16)),
         ),
     )
 }
-_WEIGHTS = Path(__file__).parent / "weights"
 
 #: Networks of poses by name.
 POSE_CARDS = {
     card.name: card
     for card in (
-        PoseCard("openpose-lite", openpose_lite, "1.50 M parameters, 3.71 GFLOP at 384x384"),
         PoseCard(
-            "hourglass-lite",
+            openpose_lite,
+            "1.50 M parameters, 3.71 GFLOP at 384x384",
+            PoseInfo(
+                "openpose-lite",
+                COCO_17,
+                input_size=(384, 384),
+                stride=4,
+                sigma=1.5,
+                limb_width=3.0,
+                focus=3.0,
+            ),
+        ),
+        PoseCard(
             hourglass_lite,
             "1.41 M parameters, 2.37 GFLOP at 256x192",
-            people="one",
-            input_size=(256, 192),
-            sigma=2.0,
+            PoseInfo(
+                "hourglass-lite", COCO_17, input_size=(256, 192), stride=4, people="one", sigma=2.0, focus=3.0
+            ),
         ),
     )
 }
+
+_WEIGHTS = Path(__file__).parent / "weights"
 
 Tensors = dict[str, NDArray[Any]]
 Info = DetectorInfo | PoseInfo

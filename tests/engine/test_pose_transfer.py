@@ -36,7 +36,7 @@ class Staged(nn.Module):
         return (*maps, self.join(self.norm(F.concat([x, *maps]))))
 
 
-CARD = PoseCard("staged", Staged, "two stages", background=True)
+CARD = PoseCard(Staged, "two stages", PoseInfo("staged", PUPPET, background=True))
 
 
 def test_ports_are_found_by_their_shapes():

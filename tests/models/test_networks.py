@@ -94,7 +94,7 @@ def test_the_size_is_what_the_card_says(name):
 @pytest.mark.parametrize(("name", "head"), ARCHITECTURES)
 def test_a_trace_has_one_map_per_stride(name, head):
     graph = trace(build(name, head), (2, SIDE, 2 * SIDE, 3))
-    expected = [(2, SIDE // s, 2 * SIDE // s, 3 * 8) for s in CARDS[name].strides]
+    expected = [(2, SIDE // s, 2 * SIDE // s, 3 * 8) for s in CARDS[name].usual.strides]
     assert [out.shape for out in graph.outputs] == expected
     assert all(node.scope.split(".")[0] in ("backbone", "neck", "head") for node in graph.nodes)
 
@@ -116,7 +116,7 @@ def test_the_plan_says_what_the_tape_says(name, head, rng):
 def test_one_step_changes_every_parameter_and_lowers_the_loss(name, head, rng):
     card, network = CARDS[name], build(name, head, classes=2)
     criterion = card.info(["cat", "dog"]).criterion()
-    plan = compile(network, (2, SIDE, SIDE, 3), training=True, mean=card.mean, scale=card.scale)
+    plan = compile(network, (2, SIDE, SIDE, 3), training=True, mean=card.usual.mean, scale=card.usual.scale)
     optimiser = SGD(network.parameters(), lr=0.01)
     images = rng.integers(0, 256, (2, SIDE, SIDE, 3)).astype(np.uint8)
     boxes = [np.array([[4.0, 6, 12, 22]]), np.array([[20.0, 10, 62, 60]])]
