@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 from visionkit import __version__
+from visionkit.io.encoders import SLOW, import_av
 from visionkit.io.opencv import cv2_remedy
 from visionkit.io.window import has_display
 
@@ -35,7 +36,7 @@ class Finding:
 def run(args: argparse.Namespace) -> int:
     """Print every finding; advice is for the user to take, so the exit code is 0."""
     checks: tuple[Callable[[], list[Finding]], ...] = (
-        _versions, _opencv, _processor, _threads, _cache, _display,
+        _versions, _opencv, _video_files, _processor, _threads, _cache, _display,
     )  # fmt: skip
     findings = [finding for check in checks for finding in check()]
     if args.json:
@@ -76,6 +77,15 @@ def _opencv() -> list[Finding]:
         return [*found, Finding("opencv loads", f"no: {error}", cv2_remedy(str(error)))]
     gui = re.search(r"GUI:\s*(\S+)", cv2.getBuildInformation())
     return [*found, Finding("opencv loads", f"{cv2.__version__}, windows: {gui[1] if gui else 'unknown'}")]
+
+
+def _video_files() -> list[Finding]:
+    av = import_av()
+    return [
+        Finding(
+            "video files", f"H.264 by PyAV {av.__version__}" if av else "VP9 by OpenCV", "" if av else SLOW
+        )
+    ]
 
 
 def _processor() -> list[Finding]:
