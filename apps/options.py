@@ -301,6 +301,20 @@ def _warmup(parser: Parser) -> None:
     flags.threads(parser)
 
 
+def _serve(parser: Parser) -> None:
+    parser.add_argument(
+        "--weights", action="append", type=text, metavar="W",
+        help="a shipped name or a .safetensors file, of boxes or poses; may be given several times "
+        "(yolo-nano-person)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--port", type=whole(0, 65_535), default=8000, metavar="N", help="on 127.0.0.1; 0: any (8000)"
+    )
+    flags.plan(parser)
+    flags.precision(parser)
+    flags.threads(parser)
+
+
 _DATA = (
     Verb("check", "Find everything that is wrong with a data set.", "data", _check),
     Verb("stats", "Count pictures, boxes and sizes per class.", "data", _stats),
@@ -321,6 +335,8 @@ VERBS = (
          "visionkit pose street.jpg --out out --write-json out"),
     Verb("track", "Follow and count objects in videos and sequences of pictures.", "track", _track,
          "visionkit track clip.mp4 --out out --line door=100,300,500,300"),
+    Verb("serve", "Open a page in the browser for pictures and the camera.", "serve", _serve,
+         "visionkit serve --weights yolo-nano-person --weights runs/poses/best.safetensors"),
     Verb("train", "Train a detector or a pose network on your data, or go on with a run.", "train", _train,
          "visionkit train --train-json train.json --train-images pictures "
          "--val-json val.json --val-images pictures --out runs/first"),

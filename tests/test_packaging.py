@@ -112,4 +112,6 @@ def test_a_wheel_holds_one_top_level_name(tmp_path):
             assert prefix + str(path.relative_to(ROOT)) in inside
     for weights in (ROOT / "models").glob("weights/*.safetensors"):
         assert f"visionkit/models/weights/{weights.name}" in names
+    for file in (ROOT / "apps" / "page").iterdir():
+        assert f"visionkit/apps/page/{file.name}" in names
     assert wheel.stat().st_size < 60e6
