@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from visionkit.errors import DataError, FileError, SourceLostError, UsageError
+from visionkit.io.clip import video_container
 from visionkit.io.opencv import cv2_remedy
-from visionkit.io.video import Video, is_video, video_container
+from visionkit.io.video import Video, is_video
 from visionkit.io.writer import VideoWriter
 
 

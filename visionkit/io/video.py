@@ -1,27 +1,20 @@
-"""Videos, cameras and streams as RGB frames.
+"""Videos, cameras, streams, the screen and standard input as RGB frames: one door to all that moves."""
 
-OpenCV is imported late, and only three things reach it: a file whose first bytes are those of a video, a
-camera number from 0, and http(s) or rtsp(s) addresses. A negative camera number crashes it, file names such
-as ``concat:a|b`` make it open other files, a silent server holds it for 30 seconds (torture V11, V16, V24).
-"""
-
-import math
 import os
-import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ..errors import DataError, SourceLostError, UsageError
-from .files import open_regular
-from .opencv import import_cv2
-
-Frame = NDArray[np.uint8]
+from .address import hidden, is_stream
+from .cameras import camera_number, is_camera
+from .capture import Captured
+from .clip import Clip, Frame
+from .live import Feed, Live
+from .piped import Piped
+from .screen import Screen, is_screen
 
 VIDEO_SUFFIXES = (
     ".avi",
@@ -37,19 +30,6 @@ VIDEO_SUFFIXES = (
     ".flv",
     ".ogv",
 )
-_CAMERA = re.compile(r"-?[0-9]+")
-_ADDRESS = re.compile(r"(https?|rtsps?)://[^/\s]+", re.IGNORECASE)
-_TIMEOUT = 5000  # ms, to open and for each frame
-
-
-def is_camera(source: str) -> bool:
-    """Whether a source is a camera number."""
-    return bool(_CAMERA.fullmatch(source))
-
-
-def is_stream(source: str) -> bool:
-    """Whether a source is a network address that can be opened."""
-    return bool(_ADDRESS.match(source))
 
 
 def is_video(source: str | os.PathLike[str]) -> bool:
@@ -57,93 +37,124 @@ def is_video(source: str | os.PathLike[str]) -> bool:
     return Path(source).suffix.lower() in VIDEO_SUFFIXES
 
 
+def is_live(source: str) -> bool:
+    """Whether a source never ends: a camera, a stream, the screen."""
+    return is_camera(source) or is_stream(source) or is_screen(source)
+
+
+class Reader(Protocol):
+    """What reads one kind of source; the attributes are those of `Video`."""
+
+    name: str
+    live: bool
+    arrived: float
+    time: float
+
+    @property
+    def fps(self) -> float:
+        """Frames a second."""
+
+    @property
+    def dropped(self) -> int:
+        """Frames overtaken by newer ones."""
+
+    def __iter__(self) -> Iterator[Frame]:
+        """The frames."""
+
+    def close(self) -> None:
+        """Give up."""
+
+
 class Video:
-    """The frames of a video file, camera or stream, (H, W, 3) uint8 RGB each; a context manager.
+    """The frames of a source, (H, W, 3) uint8 RGB each; a context manager.
+
+    Of a live source, a camera, stream or screen, a thread reads, and each iteration gives the newest frame;
+    of a file or standard input every frame comes in order.
 
     Args:
-        source: a file, a camera number, or an http(s) or rtsp(s) address.
+        source: a video file; a camera by number, device file or name; an http(s) address of MJPEG or an
+            rtsp(s) address; ``screen`` or ``screen:X,Y,WxH``; ``-`` for standard input.
+        reconnect: seconds without a picture after which a live source that broke off is lost for good.
+        timeout: seconds for a live source to answer, and for each picture.
+        stale: seconds after which a camera or stream that gives the same picture over and over counts as
+            broken off; 0: never.
+        tolerant: what a damaged file still gives is enough.
 
     Attributes:
-        fps: frames per second for display and writing; 25 where the source says nothing sensible.
-        live: whether it is a camera or stream.
-        frames: read so far.
+        name: the source for messages and file names, without passwords.
+        live: whether it never ends.
+        frames: given so far.
 
     Raises:
-        UsageError: a negative or absurd camera number.
+        UsageError: a negative or absurd camera number, or a region that is none.
         FileError: the file is missing, or OpenCV is.
         DataError: not a video, or one without frames.
         SourceLostError: no such camera, or the address does not answer.
     """
 
-    def __init__(self, source: str | os.PathLike[str] | int) -> None:
+    def __init__(
+        self,
+        source: str | os.PathLike[str] | int,
+        *,
+        reconnect: float = 300.0,
+        timeout: float = 5.0,
+        stale: float = 30.0,
+        tolerant: bool = False,
+    ) -> None:
         text = os.fspath(source) if isinstance(source, str | os.PathLike) else str(source)
-        self.live = is_camera(text) or is_stream(text)
-        self.name = _without_password(text)
         self.frames = 0
-        self._container = ""
-        if is_camera(text):
-            self._capture = self._open_camera(int(text))
-        elif is_stream(text):
-            self._capture = self._open(text, timeouts=True)
-            if not self._capture.isOpened():
-                remedy = "is the address right, and does it answer within 5 seconds?"
-                raise SourceLostError("cannot be opened", file=self.name, remedy=remedy)
+        self._reader: Reader
+        if text == "-":
+            self._reader = Piped(sys.stdin.buffer, tolerant=tolerant)
+        elif is_live(text):
+            if is_screen(text):
+                stale = 0.0  # it may well stand still
+            name = f"camera {text}" if is_camera(text) else hidden(text)
+            feed = _feed(text, timeout)
+            self._reader = Live(feed, name, reconnect=reconnect, timeout=timeout, stale=stale)
         else:
-            self._container = video_container(text)
-            self._capture = self._open(os.path.abspath(text))
-            if not self._capture.isOpened():
-                remedy = "the file is damaged or incomplete (a missing index), or its codec is unknown"
-                raise DataError("the video cannot be opened", file=text, remedy=remedy)
-        self.fps = _sane_fps(self._property("FPS"))
+            self._reader = Clip(text, tolerant=tolerant)
+        self.name, self.live = self._reader.name, self._reader.live
 
-    def _open_camera(self, index: int) -> Any:
-        if not 0 <= index < 2**31:
-            raise UsageError("a camera number is 0 or more", value=index)
-        if sys.platform == "linux" and not Path(f"/dev/video{index}").exists():
-            found = (
-                ", ".join(sorted(p.name.removeprefix("video") for p in Path("/dev").glob("video*"))) or "none"
-            )
-            raise SourceLostError(f"camera {index} not found; found: {found}")
-        capture = import_cv2().VideoCapture(index)
-        if not capture.isOpened():
-            remedy = "is another program using it, and may you read it?"
-            raise SourceLostError(f"camera {index} cannot be opened", remedy=remedy)
-        return capture
+    @property
+    def single(self) -> bool:
+        """Whether it is one still picture: standard input may be."""
+        return isinstance(self._reader, Piped) and self._reader.single
 
-    def _open(self, name: str, timeouts: bool = False) -> Any:
-        cv2 = import_cv2()
-        limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _TIMEOUT, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _TIMEOUT]
-        return cv2.VideoCapture(name, cv2.CAP_FFMPEG, limits if timeouts else [])
+    @property
+    def fps(self) -> float:
+        """Frames a second for display and writing; 25 where the source says nothing sensible."""
+        return self._reader.fps
 
-    def _property(self, name: str) -> float:
-        return float(self._capture.get(getattr(import_cv2(), f"CAP_PROP_{name}")))
+    @property
+    def dropped(self) -> int:
+        """Frames of a live source that were overtaken by newer ones before they were asked for."""
+        return self._reader.dropped
+
+    @property
+    def arrived(self) -> float:
+        """`time.monotonic()` when the newest frame that was given came in."""
+        return self._reader.arrived
+
+    @property
+    def time(self) -> float:
+        """When the newest frame that was given is shown, or arrived: seconds from the beginning."""
+        return self._reader.time
 
     def __iter__(self) -> Iterator[Frame]:
         """The frames that are left, one at a time; nothing is kept.
 
         Raises:
-            DataError: there was no frame, or the file ended before the frames its index declares.
-            SourceLostError: the camera or stream stopped.
+            DataError: there was no frame, or a file ended before the frames its index declares.
+            SourceLostError: a live source is lost for good.
         """
-        while True:
-            there, frame = self._capture.read()
-            if not there:
-                break
+        for frame in self._reader:
             self.frames += 1
-            yield _rgb(frame)
-        self._check_end()
+            yield frame
 
-    def _check_end(self) -> None:
-        if self.live:
-            raise SourceLostError(f"no more frames after {self.frames}", file=self.name)
-        if not self.frames:
-            raise DataError("no frames", file=self.name)
-        declared = self._property("FRAME_COUNT")
-        # the index of these containers is exact; elsewhere, and beyond reason, the number is a guess
-        trusted = self._container in ("AVI", "MP4") and 0 < declared < 1e8
-        if trusted and self.frames < declared:
-            reason = f"ended after {self.frames} of {declared:.0f} declared frames"
-            raise DataError(reason, file=self.name, remedy="the file is cut short or damaged")
+    def close(self) -> None:
+        """Close the source; of a live one, an iteration that waits in another thread ends."""
+        self._reader.close()
 
     def __enter__(self) -> "Video":
         return self
@@ -151,46 +162,17 @@ class Video:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._capture.release()
+        self.close()
 
 
-def video_container(path: str | os.PathLike[str]) -> str:
-    """The container a video file is in, by its first bytes; play lists and the like are refused.
+def _feed(source: str, timeout: float) -> Callable[[], Feed]:
+    """What connects to a live source; a camera is looked for each time, for its number may change."""
+    if is_screen(source):
+        return partial(Screen, source)
+    if source.lower().startswith("http"):
+        from .web import HttpPictures  # late: TLS takes its time to load
 
-    Raises:
-        DataError: empty, or not a video.
-        FileError: missing, unreadable or not a regular file.
-    """
-    with open_regular(path) as file:
-        head = file.read(512)
-    if not head:
-        raise DataError("the video is empty (0 bytes)", file=path, remedy="was its copy cut short?")
-    if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
-        return "MP4"
-    if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
-        return "AVI"
-    starts = {
-        b"\x1aE\xdf\xa3": "Matroska", b"\x00\x00\x01\xba": "MPEG", b"\x00\x00\x01\xb3": "MPEG", b"FLV": "FLV",
-        b"0&\xb2u": "ASF", b"OggS": "Ogg",
-    }  # fmt: skip
-    for start, name in starts.items():
-        if head.startswith(start):
-            return name
-    if head[0] == 0x47 and head[188:189] == b"\x47":
-        return "MPEG-TS"
-    raise DataError("not a video of a known format", file=path, value=head[:8])
-
-
-def _rgb(frame: Any) -> Frame:
-    if frame.ndim == 2:
-        return np.repeat(frame[..., None], 3, axis=2)
-    return np.ascontiguousarray(frame[..., 2::-1])
-
-
-def _sane_fps(fps: float) -> float:
-    return fps if math.isfinite(fps) and 0.1 <= fps <= 1000 else 25.0
-
-
-def _without_password(address: str) -> str:
-    """An address fit for messages: user and password replaced."""
-    return re.sub(r"(://)[^/@\s]*@", r"\1***@", address)
+        return partial(HttpPictures, source, timeout)
+    if is_stream(source):
+        return partial(Captured, source, timeout)
+    return lambda: Captured(camera_number(source), timeout)
