@@ -1,0 +1,94 @@
+"""A hundred thousand frames: memory, descriptors and threads stay where they were (torture V21).
+
+VISIONKIT_SOAK_FRAMES sets another number of frames, VISIONKIT_POSE_WEIGHTS names a trained network of
+poses; without it one that has learned nothing takes its place.
+"""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from visionkit.io.video import Video
+from visionkit.io.writer import VideoWriter
+from visionkit.models.zoo import pose_card, save
+from visionkit.vision.letterbox import resize_bilinear
+from visionkit.vision.skeletons import COCO_17
+
+pytestmark = pytest.mark.slow
+
+CLIP = 1000  # frames of each video
+FRAMES = int(os.environ.get("VISIONKIT_SOAK_FRAMES", "100000"))
+MEGABYTES = 2.0
+
+
+class State(NamedTuple):
+    """What a process has, between two frames."""
+
+    megabytes: float
+    descriptors: int
+    threads: int
+
+    @classmethod
+    def of(cls, pid: int) -> "State":
+        proc = Path("/proc", str(pid))
+        lines = (proc / "status").read_text().splitlines()
+        kilobytes = next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
+        return cls(kilobytes / 1024, len(list((proc / "fd").iterdir())), len(list((proc / "task").iterdir())))
+
+
+@pytest.fixture(scope="module")
+def videos(real_data, tmp_path_factory):
+    """A folder of so many names of one video, 1000 frames of 90 x 160: people come, sit down and leave."""
+    if not Path("/proc/self/fd").is_dir():
+        pytest.skip("no /proc to look into")
+    folder = tmp_path_factory.mktemp("videos")
+    source = real_data / "photos" / "intel_sample_videos" / "one-by-one-person-detection.mp4"
+    first = folder / "0000.mp4"
+    with Video(source) as video, VideoWriter(first, video.fps) as writer:
+        for frame in islice(video, CLIP):
+            writer.write(resize_bilinear(frame, (90, 160)))
+    for number in range(1, FRAMES // CLIP):
+        os.link(first, folder / f"{number:04d}.mp4")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pose_weights(tmp_path_factory):
+    """Weights of a network of poses."""
+    if "VISIONKIT_POSE_WEIGHTS" in os.environ:
+        return os.environ["VISIONKIT_POSE_WEIGHTS"]
+    kind = pose_card("openpose-lite")
+    info = replace(kind.info(COCO_17, ["person"], [1]), input_size=(160, 160))
+    path = tmp_path_factory.mktemp("weights") / "poses.safetensors"
+    save(path, kind.network(info.channels, seed=0), info)
+    return path
+
+
+@pytest.mark.parametrize("verb", ["detect", "pose"])
+def test_nothing_grows(videos, tmp_path, request, verb):
+    """Decoded, looked at, drawn, written and printed, one video after the other."""
+    weights = request.getfixturevalue("pose_weights") if verb == "pose" else "yolo-nano-person"
+    command = [sys.executable, "-m", "visionkit.apps.cli", verb, str(videos), "--weights", str(weights)]
+    size = "--net-resolution" if verb == "pose" else "--size"
+    flags = [size, "160x160", "--json", "--out", str(tmp_path / "out")]
+    states, found = [], 0
+    with subprocess.Popen([*command, *flags], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        for count, line in enumerate(process.stdout):
+            found += '"confidence": []' not in line
+            if count % CLIP == CLIP // 2:  # in the middle of a video, where all threads are at work
+                states.append(State.of(process.pid))
+                print(f"{verb} {count:6d} ({found} with something): {states[-1]}", flush=True)
+    assert process.returncode == 0
+    assert count + 1 == FRAMES
+    assert found > FRAMES / 10 or verb == "pose"
+    before, *later = states[1:]  # after the first 1000 frames
+    assert max(state.megabytes for state in later) <= before.megabytes + MEGABYTES
+    assert {state.descriptors for state in later} == {before.descriptors}
+    assert {state.threads for state in later} == {before.threads}
