@@ -177,6 +177,20 @@ class Poses:
                     writer.writerow(row)
         return text.getvalue()
 
+    def to_supervision(self) -> dict[str, Any]:
+        """The arguments of the other package's class: `supervision.KeyPoints(**found.to_supervision())`.
+
+        `tracker_id` is in its `data`, which takes nothing but rows: skeleton and `image_size` stay behind.
+        Arrays are not copied.
+        """
+        return {
+            "xy": self.xy,
+            "keypoint_confidence": self.keypoint_confidence,
+            "detection_confidence": self.confidence,
+            "visible": self.keypoint_confidence > 0,
+            "data": {} if self.tracker_id is None else {"tracker_id": self.tracker_id},
+        }
+
     def __repr__(self) -> str:
         height, width = self.image_size
         found = (self.keypoint_confidence > 0).sum(axis=1)

@@ -142,6 +142,21 @@ class Detections:
             writer.writerow([*corners, f"{one.confidence:.4f}", one.class_id, one.name, tracker])
         return text.getvalue()
 
+    def to_supervision(self) -> dict[str, Any]:
+        """All of it as arguments of the other package: `supervision.Detections(**found.to_supervision())`.
+
+        Each row's name is in `data["class_name"]`, where its labels look for it; `names` and `image_size`
+        are in `metadata`. Arrays are not copied.
+        """
+        return {
+            "xyxy": self.xyxy,
+            "confidence": self.confidence,
+            "class_id": self.class_id,
+            "tracker_id": self.tracker_id,
+            "data": {"class_name": np.array([self.name(label) for label in self.class_id.tolist()], np.str_)},
+            "metadata": {"names": self.names, "image_size": self.image_size},
+        }
+
     def __repr__(self) -> str:
         height, width = self.image_size
         shown = [f"{one.name} {one.confidence:.2f}" for one in self[:6]]
