@@ -27,7 +27,7 @@ class Answer:
     def __init__(self, dataset):
         self.dataset, self.next = dataset, 0
 
-    def decode(self, maps, confidence, max_people, *, threshold, min_keypoints):
+    def decode(self, maps, confidence, max_people, *, threshold, min_keypoints, complete):
         found = []
         for _ in range(len(maps[0])):
             record = self.dataset.records[self.next % len(self.dataset)]

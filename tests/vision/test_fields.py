@@ -45,6 +45,17 @@ def test_a_thousand_scenes(skeleton, matching):
     assert worst < 1
 
 
+def test_missing_points_are_guessed_if_asked(rng):
+    codec = FieldCodec(COCO_17)
+    people = scene(rng, 3)
+    maps = codec.encode([people], None, SIZE).maps
+    (found,), (whole,) = (codec.decode(maps, complete=complete) for complete in (False, True))
+    assert (found.keypoint_confidence == 0).any()
+    expected = codec.heatmaps.complete(found, maps[0][0])
+    np.testing.assert_array_equal(whole.xy, expected.xy)
+    assert (whole.keypoint_confidence > 0).all()
+
+
 @pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=SKELETONS)
 def test_decode_undoes_encode_for_every_skeleton(rng, skeleton):
     """Two of each, their points at random, apart from each other: all connected parts come back."""

@@ -5,7 +5,8 @@ import pytest
 
 from visionkit.errors import DataError, ShapeError, UsageError
 from visionkit.vision.heatmaps import HeatmapCodec, average_flipped
-from visionkit.vision.skeletons import COCO_17, FACE_5, SKELETONS
+from visionkit.vision.poses import Poses
+from visionkit.vision.skeletons import COCO_17, FACE_5, LSP_14, SKELETONS
 
 SIZE = (96, 160)
 
@@ -115,6 +116,46 @@ def test_maps_of_any_float_type_and_layout(rng):
     channels_first = np.ascontiguousarray(maps.transpose(0, 3, 1, 2)).transpose(0, 2, 3, 1)
     for same in (maps.astype(np.float64), channels_first):
         np.testing.assert_array_equal(codec.decode([same])[0].xy, wanted)
+
+
+def test_missing_points_are_looked_for_in_the_persons_box(rng):
+    """Where the map is highest within the box of the found points, a tenth wider; nothing else changes."""
+    codec = HeatmapCodec(LSP_14, 4)
+    heat = rng.random((40, 60, 14)).astype(np.float32)
+    xy = rng.uniform([80, 40], [160, 140], (2, 14, 2)).astype(np.float32)
+    sure = np.where(rng.random((2, 14)) < 0.5, 0.8, 0).astype(np.float32)
+    poses = Poses(xy, sure, np.array([0.7, 0.3]), LSP_14, (160, 240))
+    before = poses.xy.copy(), poses.keypoint_confidence.copy()
+    found = codec.complete(poses, heat)
+    centres = (np.stack(np.meshgrid(np.arange(60), np.arange(40)), axis=-1) + 0.5) * 4
+    for n in range(2):
+        there = sure[n] > 0
+        np.testing.assert_array_equal(found.xy[n, there], xy[n, there])
+        np.testing.assert_array_equal(found.keypoint_confidence[n, there], sure[n, there])
+        low, high = xy[n, there].min(axis=0), xy[n, there].max(axis=0)
+        wider = max(0.1 * (high - low).max(), 8)
+        near = ((centres > low - wider - 4) & (centres < high + wider + 4)).all(axis=-1)
+        for k in np.flatnonzero(~there):
+            inside = np.where(near, heat[..., k], -1)
+            y, x = np.unravel_index(inside.argmax(), inside.shape)
+            np.testing.assert_allclose(found.xy[n, k], centres[y, x])
+            assert found.keypoint_confidence[n, k] == heat[y, x, k]
+    np.testing.assert_array_equal(found.confidence, poses.confidence)
+    assert (poses.xy == before[0]).all()
+    assert (poses.keypoint_confidence == before[1]).all()
+
+
+def test_guessed_points_of_people_at_the_border_count(rng):
+    """A map that is nowhere above 0, of somebody in the corner: a point in the picture, not missing."""
+    codec = HeatmapCodec(LSP_14, 4)
+    xy = np.full((1, 14, 2), 2.0)
+    sure = np.zeros((1, 14))
+    sure[0, 0] = 1
+    found = codec.complete(Poses(xy, sure, np.ones(1), LSP_14, (16, 16)), np.full((4, 4, 15), -1, np.float32))
+    assert (found.keypoint_confidence > 0).all()
+    assert ((found.xy > 0) & (found.xy < 16)).all()
+    nobody = codec.complete(found[:0], np.zeros((4, 4, 14), np.float32))
+    assert len(nobody) == 0
 
 
 @pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=SKELETONS)

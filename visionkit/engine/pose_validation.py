@@ -137,10 +137,11 @@ class PoseValidation(KeypointValidation):
         return letterbox.apply(image), letterbox.matrix
 
     def decode(self, maps: Maps) -> list[Poses]:
-        """The people of every picture, at most `max_people`."""
+        """The people of every picture, at most `max_people`, with all their points: OKS asks for them."""
         return self.codec.decode(
-            maps, 0.0, self.max_people, threshold=self.threshold, min_keypoints=self.min_keypoints
-        )
+            maps, 0.0, self.max_people, threshold=self.threshold, min_keypoints=self.min_keypoints,
+            complete=True,
+        )  # fmt: skip
 
 
 class CropValidation(KeypointValidation):

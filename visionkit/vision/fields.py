@@ -99,6 +99,7 @@ class FieldCodec:
         *,
         threshold: float = 0.1,
         min_keypoints: int = 3,
+        complete: bool = False,
     ) -> list[Poses]:
         """The people of every picture of the batch, in input pixels, high confidence to low.
 
@@ -108,6 +109,7 @@ class FieldCodec:
             max_people: at most so many a picture.
             threshold: least height of a peak.
             min_keypoints: people with fewer points are dropped; a point without a limb is nobody.
+            complete: guess the points that no limb led to, see `HeatmapCodec.complete`.
 
         Raises:
             ShapeError: maps that do not fit.
@@ -125,7 +127,8 @@ class FieldCodec:
             mean = sure.mean(axis=1)
             kept = np.flatnonzero((there.sum(axis=1) >= min_keypoints) & (mean >= confidence))
             order = kept[np.argsort(-mean[kept], kind="stable")][:max_people]
-            found.append(Poses(xy[order], sure[order], mean[order], self.skeleton, size))
+            poses = Poses(xy[order], sure[order], mean[order], self.skeleton, size)
+            found.append(self.heatmaps.complete(poses, picture) if complete else poses)
         return found
 
     def check(self, maps: Sequence[Map]) -> tuple[Map, Map]:

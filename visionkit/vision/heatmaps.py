@@ -6,7 +6,7 @@ fits a parabola to the logarithms about a peak, which for a Gaussian gives back 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,11 @@ from ..kernels import pose_maps as kernels
 from ..shapes import expect
 from .poses import Poses
 from .skeleton import Skeleton
+
+#: `complete` looks so far beyond the box of a person's points, in parts of its longer side.
+_WIDER = 0.1
+#: Of a point that is only guessed, for 0 means missing.
+_LEAST = 1e-4
 
 Size = tuple[int, int]
 Map = NDArray[np.floating[Any]]
@@ -151,6 +156,31 @@ class HeatmapCodec:
         values = np.ascontiguousarray(heatmap, np.float32)
         kernels.peaks(values, float(threshold), self.sigma, found, counts)
         return found, counts
+
+    def complete(self, poses: Poses, heatmap: Map) -> Poses:
+        """The same people, whose missing points lie where their map is highest within the person's box.
+
+        Made for scores that ask for every point; to be shown, such guesses are not good enough. The
+        confidence of the people stays as it is.
+
+        Args:
+            poses: of one picture, in input pixels; everybody has a point.
+            heatmap: (h, w, C), the picture's.
+        """
+        xy, sure = poses.xy.copy(), poses.keypoint_confidence.copy()
+        shape = np.array(heatmap.shape[1::-1])
+        for points, confidence in zip(xy, sure, strict=True):
+            there = points[confidence > 0] / self.stride - 0.5
+            low, high = there.min(axis=0), there.max(axis=0)
+            reach = max(_WIDER * (high - low).max(), 2.0)  # cells
+            x1, y1 = np.clip(np.floor(low - reach), 0, shape - 1).astype(int).tolist()
+            x2, y2 = np.clip(np.ceil(high + reach), 0, shape - 1).astype(int).tolist()
+            part = heatmap[y1 : y2 + 1, x1 : x2 + 1]
+            for k in np.flatnonzero(confidence == 0):
+                y, x = np.unravel_index(part[..., k].argmax(), part.shape[:2])
+                points[k] = (np.array([x1 + x, y1 + y]) + 0.5) * self.stride
+                confidence[k] = max(float(part[y, x, k]), _LEAST)
+        return replace(poses, xy=xy, keypoint_confidence=sure)
 
     def check(self, maps: Sequence[Map]) -> Map:
         """The one map, if it has the shape that this codec reads.
