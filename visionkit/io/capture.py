@@ -40,8 +40,9 @@ class Captured:
             "OPENCV_FFMPEG_CAPTURE_OPTIONS": "rtsp_transport;tcp|fflags;discardcorrupt",  # no grey smears
             "OPENCV_VIDEOIO_MSMF_ENABLE_HW_TRANSFORMS": "0",  # or Windows takes minutes to open a camera
             **os.environ,
-            "OPENCV_LOG_LEVEL": "ERROR",
-            "OPENCV_FFMPEG_LOGLEVEL": "16",  # errors: the reasons, and what decoders complain about
+            # what gives the reasons of failures, and counts the complaints of decoders
+            "OPENCV_LOG_LEVEL": "WARNING" if isinstance(source, int) else "ERROR",
+            "OPENCV_FFMPEG_LOGLEVEL": "16",  # errors
         }
         script = Path(__file__).with_name("capture_child.py")
         self._child = subprocess.Popen(  # noqa: S603

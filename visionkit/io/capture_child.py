@@ -15,10 +15,12 @@ import os
 import struct
 import sys
 import threading
+import time
 from typing import Any, BinaryIO
 
 #: kind, a, b, complaints.
 HEAD = struct.Struct("<cIIQ")
+_WARM_UP, _BLACK = 2.0, 8  # cameras begin with black pictures: so many seconds, below that brightness
 
 
 class Complaints(threading.Thread):
@@ -74,10 +76,13 @@ def _send(source: str | int, limit: int, out: BinaryIO, complaints: Complaints) 
     rate = int(1000 * fps) if 0 < fps < 1e6 else 0
     out.write(HEAD.pack(b"o", rate, 0, complaints.count))
     out.flush()
+    begun = time.monotonic()
     while True:
         there, frame = capture.read()
         if not there:
             return "no more pictures"
+        if isinstance(source, int) and time.monotonic() - begun < _WARM_UP and frame.max() < _BLACK:
+            continue
         code = cv2.COLOR_GRAY2RGB if frame.ndim == 2 else cv2.COLOR_BGR2RGB
         frame = cv2.cvtColor(frame, code)
         out.write(HEAD.pack(b"f", *frame.shape[:2], complaints.count))

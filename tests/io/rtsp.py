@@ -1,0 +1,90 @@
+"""A small RTSP server on loopback (RFC 2326): JPEGs in RTP (RFC 2435) within the connection itself."""
+
+import re
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterable
+
+from tests.io.streams import Server
+
+_SDP = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=x\r\nt=0 0\r\nm=video 0 RTP/AVP 26\r\na=control:track1\r\n"
+
+#: What is sent after PLAY: pictures as JPEG files, and seconds to wait in between.
+Items = Iterable[bytes | float]
+
+
+def plays(items: Items, refuse: tuple[str, str] = ("", "")) -> Callable[[socket.socket, bytes], None]:
+    """Serve one client; `refuse` is a method and the status that it gets. After the items: close."""
+
+    def act(connection: socket.socket, request: bytes) -> None:
+        while request:
+            head, _, _ = request.decode("latin-1").partition("\r\n")
+            method = head.split()[0]
+            sequence = re.search(r"(?i)cseq: *(\d+)", request.decode("latin-1"))
+            status = refuse[1] if method == refuse[0] else "200 OK"
+            lines = [f"RTSP/1.0 {status}", f"CSeq: {sequence[1] if sequence else 0}", "Session: 7"]
+            body = ""
+            if method == "OPTIONS":
+                lines.append("Public: OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN")
+            elif method == "DESCRIBE" and status == "200 OK":
+                body = _SDP
+                lines += ["Content-Type: application/sdp", f"Content-Length: {len(body)}"]
+            elif method == "SETUP":
+                lines.append("Transport: RTP/AVP/TCP;unicast;interleaved=0-1")
+            connection.sendall("\r\n".join([*lines, "", body]).encode())
+            if method == "PLAY" and status == "200 OK":
+                _play(connection, items)
+                return
+            request = connection.recv(4096)
+
+    return act
+
+
+def _play(connection: socket.socket, items: Items) -> None:
+    number = 0
+    for stamp, item in enumerate(items):
+        if isinstance(item, float):
+            time.sleep(item)
+            continue
+        for packet in packets(item, number, 3000 * stamp):
+            connection.sendall(b"$\0" + struct.pack(">H", len(packet)) + packet)
+            number += 1
+
+
+def packets(jpeg: bytes, number: int, stamp: int) -> list[bytes]:
+    """The RTP packets of one JPEG: 4:2:0, ordinary Huffman tables, sides that are multiples of 16."""
+    tables, coded, height, width = _parse(jpeg)
+    made = []
+    for at in range(0, len(coded), 1000):
+        piece = coded[at : at + 1000]
+        last = at + 1000 >= len(coded)
+        head = struct.pack(">BBHII", 0x80, 26 | last << 7, number % 65536, stamp, 7)
+        head += struct.pack(">I", at) + bytes([1, 255, width // 8, height // 8])
+        if not at:
+            head += struct.pack(">BBH", 0, 0, len(tables)) + tables
+        made.append(head + piece)
+        number += 1
+    return made
+
+
+def _parse(jpeg: bytes) -> tuple[bytes, bytes, int, int]:
+    """Quantisation tables, coded data, height and width."""
+    tables, height, width, at = b"", 0, 0, 2
+    while True:
+        kind, length = jpeg[at + 1], int.from_bytes(jpeg[at + 2 : at + 4], "big")
+        if kind == 0xDB:
+            tables += jpeg[at + 5 : at + 2 + length]
+        elif kind == 0xC0:
+            height, width = struct.unpack(">HH", jpeg[at + 5 : at + 9])
+        at += 2 + length
+        if kind == 0xDA:
+            return tables, jpeg[at:-2], height, width
+
+
+class RtspServer(Server):
+    """As `Server`; `address` begins with rtsp://."""
+
+    def __init__(self, *acts: Callable[[socket.socket, bytes], None]) -> None:
+        super().__init__(*acts)
+        self.address = f"rtsp://127.0.0.1:{self.port}/live"
