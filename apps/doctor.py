@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 from visionkit import __version__
+from visionkit.io.cameras import cameras
 from visionkit.io.encoders import SLOW, import_av
 from visionkit.io.opencv import cv2_remedy
 from visionkit.io.window import has_display
@@ -34,7 +35,9 @@ class Finding:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print every finding; advice is for the user to take, so the exit code is 0."""
+    """Print every finding, or every camera; advice is for the user to take, so the exit code is 0."""
+    if args.cameras:
+        return _cameras(args)
     checks: tuple[Callable[[], list[Finding]], ...] = (
         _versions, _opencv, _video_files, _processor, _threads, _cache, _display,
     )  # fmt: skip
@@ -48,6 +51,22 @@ def run(args: argparse.Namespace) -> int:
             print(f"{'':18} -> {finding.advice}")
     advised = sum(bool(finding.advice) for finding in findings)
     print(f"\nto look at: {advised}" if advised else "\nall is well")
+    return 0
+
+
+def _cameras(args: argparse.Namespace) -> int:
+    """Every camera, by number, name and device file; none is opened, for some hang."""
+    found = cameras()
+    if args.json:
+        print(json.dumps([{"number": one.number, "name": one.name, "path": str(one.path)} for one in found]))
+        return 0
+    for one in found:
+        print(f"{one.number:<4} {one.name or '(no name)'}, {one.path}")
+        if not os.access(one.path, os.R_OK | os.W_OK):
+            print("     -> you may not use it: add yourself to its group (video) and log in again")
+    if not found:
+        known = sys.platform == "linux"
+        print("no cameras" if known else "names are known on Linux alone: try 0, 1, ...")
     return 0
 
 

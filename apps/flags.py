@@ -68,13 +68,26 @@ def sources(parser: Parser, what: str) -> None:
     """What `detect` and `pose` look at, and where the results go."""
     parser.add_argument(
         "source", nargs="*", metavar="SOURCE", type=text,
-        help="picture, folder, glob, .txt list of pictures, video, camera number, http:// or rtsp:// stream "
-        "(without any: a portrait that comes with matplotlib)",
+        help="picture, folder, glob, .txt list of pictures, video, camera by number or name, http:// or "
+        "rtsp:// stream, screen or screen:X,Y,WxH, - for standard input (without any: a portrait that comes "
+        "with matplotlib)",
     )  # fmt: skip
     parser.add_argument("--demo", action="store_true", help="use the portrait that comes with matplotlib")
     parser.add_argument("--out", type=text, metavar="DIR", help=f"write pictures with {what}, and JSON, here")
     as_json(parser, "one object a picture or frame")
     parser.add_argument("--no-window", action="store_true", help="never open a window for videos and cameras")
+    seconds = number(0, 1e9)
+    parser.add_argument(
+        "--reconnect", type=seconds, default=300.0, metavar="SECONDS",
+        help="of cameras and streams: so long without a picture, and they are lost for good (300)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--stale", type=seconds, default=30.0, metavar="SECONDS",
+        help="of cameras and streams: so long the same picture, and they count as broken off; 0: never (30)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--tolerant", action="store_true", help="take what damaged files still give, with a warning"
+    )
     frame = whole(0, 10**9)
     parser.add_argument("--frame-first", type=frame, default=0, metavar="N", help="of videos: begin here (0)")
     parser.add_argument("--frame-last", type=frame, metavar="N", help="of videos: end after this frame")

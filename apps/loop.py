@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 from visionkit.engine.stream import chosen
 from visionkit.errors import DataError, UsageError, VisionKitError
-from visionkit.io.image import Picture, read_image
+from visionkit.io.image import Picture
 from visionkit.io.overlap import ahead, behind
-from visionkit.io.video import Video, is_camera, is_stream, is_video
+from visionkit.io.video import Video, is_live
 from visionkit.io.window import Window, has_display
 
 from .results import Look, Sink, line
-from .sources import demo_picture, expand
+from .sources import demo_picture, expand, open_source
 from .terminal import say
 
 
@@ -48,7 +48,7 @@ def sources_of(args: argparse.Namespace) -> list[str]:
     if args.demo and args.source:
         raise UsageError("--demo takes no SOURCE")
     sources = expand(args.source or [str(demo_picture())])
-    if len(sources) > 1 and any(is_camera(s) or is_stream(s) for s in sources):
+    if len(sources) > 1 and any(map(is_live, sources)):
         raise UsageError("a camera or stream must be the only SOURCE, for it never ends")
     return sources
 
@@ -62,10 +62,12 @@ def over(sources: Sequence[str], look: Looking, sinks: Sequence[Sink], args: arg
     failed = []
     for number, source in enumerate(sources):
         try:
-            if _is_moving(source):
-                _moving(source, look, sinks, args)
+            opened = open_source(source, args)
+            if isinstance(opened, Video):
+                _moving(opened, look, sinks, args)
             else:
-                _still(source, number, look, sinks, args)
+                name = "stdin" if source == "-" else source
+                _still(Shot(opened, name, number, None), look, sinks, args)
         except UsageError:
             raise
         except VisionKitError as error:
@@ -82,25 +84,21 @@ def over(sources: Sequence[str], look: Looking, sinks: Sequence[Sink], args: arg
     return DataError.exit_code if failed else 0
 
 
-def _is_moving(source: str) -> bool:
-    return is_camera(source) or is_stream(source) or is_video(source)
-
-
-def _still(source: str, number: int, look: Looking, sinks: Sequence[Sink], args: argparse.Namespace) -> None:
-    seen = look(Shot(read_image(source), source, number, None))
-    text = json.dumps(seen.record(source)) if args.json else line(source, seen.found)
+def _still(shot: Shot, look: Looking, sinks: Sequence[Sink], args: argparse.Namespace) -> None:
+    seen = look(shot)
+    text = json.dumps(seen.record(shot.source)) if args.json else line(shot.source, seen.found)
     print(text, flush=True)
     for sink in sinks:
-        sink.still(source, seen)
+        sink.still(shot.source, seen)
 
 
-def _moving(source: str, look: Looking, sinks: Sequence[Sink], args: argparse.Namespace) -> None:
+def _moving(video: Video, look: Looking, sinks: Sequence[Sink], args: argparse.Namespace) -> None:
     """Every frame of a video: JSON, or a line a second; files and a window as asked for.
 
     Frames of a file are decoded ahead, drawn and written behind the network. Those of a camera are not.
     """
     with ExitStack() as stack:
-        video = stack.enter_context(Video(source))
+        stack.enter_context(video)
         takes = [stack.enter_context(sink.moving(video, args.frame_step)) for sink in sinks]
         window = None
         if not (sinks or args.json or args.no_window) and has_display():

@@ -328,6 +328,14 @@ _WEIGHTS = (
     Verb("calibrate", "Find the ranges that int8 needs, on a folder of pictures.", "calibrate", _calibrate),
 )
 
+
+def _doctor(parser: Parser) -> None:
+    parser.add_argument(
+        "--cameras", action="store_true", help="list the cameras instead, without opening any"
+    )
+    flags.as_json(parser, "the findings")
+
+
 VERBS = (
     Verb("detect", "Find objects in pictures, videos and cameras.", "detect", _detect,
          "visionkit detect street.jpg --out out"),
@@ -350,6 +358,6 @@ VERBS = (
          "visionkit export --weights best.safetensors --to onnx --decoded --out best.onnx"),
     Verb("bench", "Measure speed here: a network's parts, or the kernels.", "bench", _bench),
     Verb("doctor", "Look at this machine and installation, and say what to do.", "doctor",
-         lambda parser: flags.as_json(parser, "the findings")),
+         _doctor),
     Verb("warmup", "Compile the kernels of a network now, not at the first picture.", "warmup", _warmup),
 )  # fmt: skip

@@ -1,5 +1,6 @@
-"""What SOURCE can be: pictures, folders, globs, lists, videos, cameras, streams, and the demonstration."""
+"""What SOURCE can be: pictures, folders, globs, lists, videos, cameras, streams, the screen, pipes."""
 
+import argparse
 import glob
 import os
 from collections.abc import Iterator, Sequence
@@ -7,8 +8,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from visionkit.errors import DataError, FileError, UsageError
+from visionkit.io.address import hidden
 from visionkit.io.files import read_bytes
-from visionkit.io.video import is_camera, is_stream, is_video
+from visionkit.io.image import Picture, read_image
+from visionkit.io.video import Video, is_live, is_video
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff")
 _LIST_BYTES = 100_000_000
@@ -33,7 +36,7 @@ def expand(sources: Sequence[str]) -> list[str]:
     """Every single picture, video, camera and stream that the sources name, in order, each once.
 
     Raises:
-        UsageError: a negative camera number, or an address of another kind than http(s) or rtsp(s).
+        UsageError: an address of another kind than http(s) or rtsp(s).
         DataError: a folder or list without pictures.
         FileError: a glob that matches nothing, or a list that cannot be read.
     """
@@ -42,14 +45,10 @@ def expand(sources: Sequence[str]) -> list[str]:
 
 def _expand(source: str) -> Iterator[str]:
     path = Path(source)
-    if is_camera(source):
-        if source.startswith("-"):
-            raise UsageError("a camera number is 0 or more", value=source)
-        yield source
-    elif is_stream(source):
+    if source == "-" or is_live(source):
         yield source
     elif "://" in source:
-        raise UsageError("only http(s):// and rtsp(s):// addresses can be opened", value=source)
+        raise UsageError("only http(s):// and rtsp(s):// addresses can be opened", value=hidden(source))
     elif path.is_dir():
         found = sorted(p for p in path.iterdir() if is_picture(p) or is_video(p))
         if not found:
@@ -66,6 +65,22 @@ def _expand(source: str) -> Iterator[str]:
         yield from (name for name in found_names if not Path(name).is_dir())
     else:
         yield source
+
+
+def open_source(source: str, args: argparse.Namespace) -> Video | Picture:
+    """What moves, open; or a still picture, (H, W, 3) uint8 RGB.
+
+    Args:
+        source: one of those that `expand` gives.
+        args: --reconnect, --stale and --tolerant.
+
+    Raises:
+        UsageError, DataError, FileError, SourceLostError: as of `Video` and `read_image`.
+    """
+    if source != "-" and not is_live(source) and not is_video(source):
+        return read_image(source, allow_truncated=args.tolerant)
+    video = Video(source, reconnect=args.reconnect, stale=args.stale, tolerant=args.tolerant)
+    return next(iter(video)) if video.single else video
 
 
 def is_picture(path: Path) -> bool:

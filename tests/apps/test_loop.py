@@ -21,7 +21,8 @@ from visionkit.vision.results import Detections
 
 FRAMES = 30
 ARGS = Namespace(
-    json=True, no_window=True, frame_first=0, frame_last=None, frame_step=1
+    json=True, no_window=True, frame_first=0, frame_last=None, frame_step=1,
+    reconnect=0.0, stale=0.0, tolerant=False,
 )  # fmt: skip
 
 

@@ -116,6 +116,7 @@ class Live:
         arrived: `time.monotonic()` when the newest picture that was asked for came in.
         time: seconds from the first picture's arrival to that.
         damaged: pictures that arrived and could not be decoded.
+        idle: called again and again by the one who waits for a picture; a window may live on there.
 
     Raises:
         SourceLostError: it cannot be opened. DataError: it gives something else than pictures.
@@ -136,6 +137,7 @@ class Live:
         self.name = name
         self.arrived = self.time = 0.0
         self.damaged = 0
+        self.idle: Callable[[], object] = _nothing
         self._begin, self._reconnect, self._timeout, self._stale = begin, reconnect, timeout, stale
         self._delay = self._first_delay = delay
         self._changed = threading.Condition()
@@ -211,18 +213,20 @@ class Live:
 
     def _wait(self) -> tuple[Raw, float] | None:
         """The newest picture, once there is one; None once closed."""
-        with self._changed:
-            while not self._closed:
-                reader = self._reader
+        while not self._closed:
+            reader = self._reader
+            with self._changed:
+                if not (reader.newest or reader.failed):
+                    self._changed.wait(_SLICE)
                 if reader.newest:
                     newest, reader.newest = reader.newest, None
                     return newest
-                if reader.failed:
-                    self._fail(reader.failed)
-                elif time.monotonic() - reader.alive_at > self._timeout:
-                    self._fail(SourceLostError(f"no picture for {self._timeout:g} seconds"))
-                else:
-                    self._changed.wait(_SLICE)
+            if reader.failed:
+                self._fail(reader.failed)
+            elif time.monotonic() - reader.alive_at > self._timeout:
+                self._fail(SourceLostError(f"no picture for {self._timeout:g} seconds"))
+            else:
+                self.idle()
         return None
 
     def _decoded(self, raw: Raw) -> Frame | None:
@@ -272,9 +276,10 @@ class Live:
         wait = min(self._delay, left)
         self._delay = min(2 * self._delay, _LONGEST)
         _log.info("%s: %s; trying again in %.3g s", self.name, _reason(error), wait)
-        with self._changed:
-            while not self._closed and (rest := now + wait - time.monotonic()) > 0:
+        while not self._closed and (rest := now + wait - time.monotonic()) > 0:
+            with self._changed:
                 self._changed.wait(min(rest, _SLICE))
+            self.idle()
         self._damaged_at = None
         self._stuck = [reader for reader in (*self._stuck, self._reader) if reader.is_alive()]
         if not self._closed and len(self._stuck) < _STUCK:
@@ -284,6 +289,10 @@ class Live:
         reader = _Reader(self._begin, self._changed)
         reader.start()
         return reader
+
+
+def _nothing() -> None:
+    """What is done by those who have nothing to do."""
 
 
 def _reason(error: Exception) -> str:

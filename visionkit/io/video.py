@@ -121,6 +121,14 @@ class Video:
         """Whether it is one still picture: standard input may be."""
         return isinstance(self._reader, Piped) and self._reader.single
 
+    def while_waiting(self, idle: Callable[[], object]) -> None:
+        """Have a function called several times a second while a frame of a live source is waited for.
+
+        It runs in the thread that waits: a window can stay alive there, and close the source.
+        """
+        if isinstance(self._reader, Live):
+            self._reader.idle = idle
+
     @property
     def fps(self) -> float:
         """Frames a second for display and writing; 25 where the source says nothing sensible."""
