@@ -93,7 +93,7 @@ def main() -> int:
     train = train.part(range(min(given.faces or len(train), len(train))))
     print(f"{len(train)} faces to train on, {len(val)} of other people to validate on")
     skeleton = train.skeleton
-    augment = PersonAugment(skeleton, PADDING, scale=(0.8, 1.2), rotation=25.0, shift=0.08, half_body=0.0)
+    augment = PersonAugment(skeleton, PADDING, scale=(0.9, 1.1), rotation=15.0, shift=0.04, half_body=0.0)
     loader = Loader(train, 64, size, augment=augment, epochs=given.epochs, seed=given.seed)
     criterion = LandmarkCriterion(skeleton, "inter-ocular" if given.loss == "weighted" else None)
     validation = LandmarkValidation(val, size, padding=PADDING, mean=MEAN, scale=SCALE)
