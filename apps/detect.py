@@ -4,6 +4,7 @@ import argparse
 from functools import partial
 
 from visionkit.io.draw import draw
+from visionkit.io.window import Threshold
 
 from .detector import open_detector, use_threads
 from .loop import Shot, over, sources_of
@@ -15,9 +16,10 @@ def run(args: argparse.Namespace) -> int:
     sources = sources_of(args)
     use_threads(args)
     detector = open_detector(args)
+    threshold = Threshold(detector.confidence)
 
     def look(shot: Shot) -> Look:
-        found = detector(shot.picture)
+        found = detector(shot.picture, threshold.value)
         return Look(found, {"": partial(draw, shot.picture, found)})
 
-    return over(sources, look, [Folder(args.out, sources, "-detected")] if args.out else [], args)
+    return over(sources, look, [Folder(args.out, sources, "-detected")] if args.out else [], args, threshold)

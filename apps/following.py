@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from visionkit.io.draw import Drawing, draw
 from visionkit.io.draw_zones import draw_zones
+from visionkit.io.window import Threshold
 from visionkit.vision.poses import Poses
 from visionkit.vision.results import Detections
 from visionkit.vision.tracking import Tracker
@@ -44,14 +45,14 @@ class Following:
 
     Args:
         look: finds what is there, unsure things too.
-        sure: the confidence of sure ones.
+        sure: the least confidence of sure ones.
         args: the flags of following; --confidence is the least by now, and --json keeps events unprinted.
 
     Raises:
         UsageError: a line or zone that cannot be one, or two of one name.
     """
 
-    def __init__(self, look: Looking, sure: float, args: argparse.Namespace) -> None:
+    def __init__(self, look: Looking, sure: Threshold, args: argparse.Namespace) -> None:
         self._look, self._sure, self._args = look, sure, args
         self._areas: list[Area] = [
             *(Line(name or f"line {n}", *ends) for n, (name, ends) in enumerate(args.line, 1)),
@@ -69,6 +70,7 @@ class Following:
             self._begin()
         self._last = shot
         seen = self._look(shot)
+        self._tracker.high = self._sure.value
         found = self._tracker.update(seen.found, passed)
         time = shot.frame / (shot.fps or 1)
         events = self._watch.update(found, shot.frame, time)
@@ -88,7 +90,7 @@ class Following:
     def _begin(self) -> None:
         """A new sequence: nobody is known, nothing was counted."""
         patience = PATIENCE if self._args.patience is None else self._args.patience
-        self._tracker = Tracker(self._sure, self._args.confidence, patience=patience)
+        self._tracker = Tracker(self._sure.value, self._args.confidence, patience=patience)
         self._watch = Watch(self._areas, self._args.anchor or "feet", hold=self._args.hold or HOLD)
 
 

@@ -7,11 +7,11 @@ from contextlib import ExitStack
 from typing import NamedTuple
 
 from visionkit.engine.stream import chosen
-from visionkit.errors import DataError, UsageError, VisionKitError
+from visionkit.errors import DataError, FileError, UsageError, VisionKitError
 from visionkit.io.image import Picture
 from visionkit.io.overlap import ahead, behind
 from visionkit.io.video import Video, is_live
-from visionkit.io.window import Window, has_display
+from visionkit.io.window import Threshold, Window, has_display
 
 from .results import Look, Sink, line
 from .sources import demo_picture, expand, open_source
@@ -53,8 +53,21 @@ def sources_of(args: argparse.Namespace) -> list[str]:
     return sources
 
 
-def over(sources: Sequence[str], look: Looking, sinks: Sequence[Sink], args: argparse.Namespace) -> int:
+def over(
+    sources: Sequence[str],
+    look: Looking,
+    sinks: Sequence[Sink],
+    args: argparse.Namespace,
+    threshold: Threshold,
+) -> int:
     """Look at every source; one that fails does not stop the others.
+
+    Args:
+        sources: from `sources_of`.
+        look: finds what is there.
+        sinks: where it goes.
+        args: the flags.
+        threshold: what `look` asks for, which keys in a window change.
 
     Returns:
         0, or the exit code of the one source there was, or 3 if one of several failed.
@@ -64,7 +77,7 @@ def over(sources: Sequence[str], look: Looking, sinks: Sequence[Sink], args: arg
         try:
             opened = open_source(source, args)
             if isinstance(opened, Video):
-                _moving(opened, look, sinks, args)
+                _moving(opened, look, sinks, args, threshold)
             else:
                 name = "stdin" if source == "-" else source
                 _still(Shot(opened, name, number, None), look, sinks, args)
@@ -92,7 +105,9 @@ def _still(shot: Shot, look: Looking, sinks: Sequence[Sink], args: argparse.Name
         sink.still(shot.source, seen)
 
 
-def _moving(video: Video, look: Looking, sinks: Sequence[Sink], args: argparse.Namespace) -> None:
+def _moving(
+    video: Video, look: Looking, sinks: Sequence[Sink], args: argparse.Namespace, threshold: Threshold
+) -> None:
     """Every frame of a video: JSON, or a line a second; files and a window as asked for.
 
     Frames of a file are decoded ahead, drawn and written behind the network. Those of a camera are not.
@@ -100,9 +115,9 @@ def _moving(video: Video, look: Looking, sinks: Sequence[Sink], args: argparse.N
     with ExitStack() as stack:
         stack.enter_context(video)
         takes = [stack.enter_context(sink.moving(video, args.frame_step)) for sink in sinks]
-        window = None
-        if not (sinks or args.json or args.no_window) and has_display():
-            window = stack.enter_context(Window(f"visionkit: {video.name}"))
+        window = None if sinks or args.json or args.no_window else _window(video.name, threshold)
+        if window:
+            stack.enter_context(window)
 
         def take(number: int, seen: Look) -> None:
             for one in takes:
@@ -121,3 +136,14 @@ def _moving(video: Video, look: Looking, sinks: Sequence[Sink], args: argparse.N
             take(number, seen)
             if window and not window.show(next(iter(seen.layers.values()))()):
                 break
+
+
+def _window(name: str, threshold: Threshold) -> Window | None:
+    """A window, where there is a screen and OpenCV can open one."""
+    if not has_display():
+        return None
+    try:
+        return Window(f"visionkit: {name}", threshold)
+    except FileError as error:
+        say(str(error))
+        return None

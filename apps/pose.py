@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 from visionkit.errors import UnknownNameError, UsageError
 from visionkit.io.draw import Drawing, draw
 from visionkit.io.image import Picture
+from visionkit.io.window import Threshold
 
 from .detector import WEIGHTS, calibrated, given, load_detector, use_threads
 from .following import FollowedFolder, Following, given_without_track, lower_confidence
@@ -35,12 +36,13 @@ def run(args: argparse.Namespace) -> int:
         args.source = [*args.source, args.openpose_source]
     sources = sources_of(args)
     use_threads(args)
-    sure = lower_confidence(args, CONFIDENCE) if args.track else 0.0
+    sure = Threshold(lower_confidence(args, CONFIDENCE)) if args.track else None
     predictor = open_pose(args)
+    least = Threshold(predictor.confidence)
     skeleton = _skeleton(args.skeleton) if args.skeleton else None
 
     def look(shot: Shot) -> Look:
-        found, seen = predictor.look(shot.picture)
+        found, seen = predictor.look(shot.picture, least.value)
         if skeleton:
             found = found.convert(skeleton)
         layers: dict[str, Callable[[], Drawing]] = {"": partial(draw, shot.picture, found)}
@@ -48,14 +50,14 @@ def run(args: argparse.Namespace) -> int:
             layers |= _maps(shot.picture, seen, predictor)
         return Look(found, layers)
 
-    looking: Looking = Following(look, sure, args) if args.track else look
+    looking: Looking = Following(look, sure, args) if sure else look
     sinks: list[Sink] = []
     if args.out:
         folder = FollowedFolder if args.track else Folder
         sinks.append(folder(args.out, sources, "-pose"))
     if args.write_json:
         sinks.append(OpenPoseFolder(args.write_json, sources))
-    return over(sources, looking, sinks, args)
+    return over(sources, looking, sinks, args, sure or least)
 
 
 def open_pose(args: argparse.Namespace) -> "PosePredictor | TopDown":

@@ -2,6 +2,8 @@
 
 import argparse
 
+from visionkit.io.window import Threshold
+
 from .detector import open_detector, use_threads
 from .following import FollowedFolder, Following, lower_confidence
 from .loop import Shot, over, sources_of
@@ -15,11 +17,11 @@ def run(args: argparse.Namespace) -> int:
     """Follow what is found in every source; see `over`."""
     sources = sources_of(args)
     use_threads(args)
-    sure = lower_confidence(args, CONFIDENCE)
+    threshold = Threshold(lower_confidence(args, CONFIDENCE))
     detector = open_detector(args)
 
     def look(shot: Shot) -> Look:
         return Look(detector(shot.picture), {})
 
     sinks = [FollowedFolder(args.out, sources, "-tracked")] if args.out else []
-    return over(sources, Following(look, sure, args), sinks, args)
+    return over(sources, Following(look, threshold, args), sinks, args, threshold)
