@@ -72,7 +72,7 @@ class Following:
         seen = self._look(shot)
         self._tracker.high = self._sure.value
         found = self._tracker.update(seen.found, passed)
-        time = shot.frame / (shot.fps or 1)
+        time = shot.frame if shot.time is None else shot.time
         events = self._watch.update(found, shot.frame, time)
         counts = deepcopy(self._watch.counts)
         for event in () if self._args.json else events:

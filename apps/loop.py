@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import NamedTuple
 
@@ -26,12 +26,14 @@ class Shot(NamedTuple):
         source: the file, camera or stream it comes from.
         frame: its number in the video, or among all sources where it is a still picture.
         fps: frames a second of the video, None for a still picture.
+        time: seconds from the beginning at which a frame is shown, or arrived; None for a still picture.
     """
 
     picture: Picture
     source: str
     frame: int
     fps: float | None
+    time: float | None
 
 
 #: From a picture to what is in it.
@@ -80,7 +82,7 @@ def over(
                 _moving(opened, look, sinks, args, threshold)
             else:
                 name = "stdin" if source == "-" else source
-                _still(Shot(opened, name, number, None), look, sinks, args)
+                _still(Shot(opened, name, number, None, None), look, sinks, args)
         except UsageError:
             raise
         except VisionKitError as error:
@@ -123,12 +125,13 @@ def _moving(
             for one in takes:
                 one(number, seen)
 
-        frames = chosen(video, args.frame_first, args.frame_last, args.frame_step)
+        numbered = chosen(video, args.frame_first, args.frame_last, args.frame_step)
+        frames: Iterator[tuple[int, Picture, float]] = ((n, frame, video.time) for n, frame in numbered)
         if not video.live:
             take = stack.enter_context(behind(take))
             frames = stack.enter_context(ahead(frames))
-        for count, (number, frame) in enumerate(frames):
-            seen = look(Shot(frame, video.name, number, video.fps))
+        for count, (number, frame, time) in enumerate(frames):
+            seen = look(Shot(frame, video.name, number, video.fps, time))
             if args.json:
                 print(json.dumps(seen.record(video.name, frame=number)), flush=True)
             elif count % max(1, round(video.fps)) == 0:

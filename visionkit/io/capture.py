@@ -81,6 +81,8 @@ class Captured:
                 yield np.frombuffer(self._read(3 * a * b), np.uint8).reshape(a, b, 3)
             else:
                 text = self._read(min(a, 10_000)).decode(errors="replace")
+                if self.fps and self.complaints:
+                    text += f", and the decoder has complained {self.complaints} times"
                 raise SourceLostError(re.sub(r"\[[^]]*(@ 0x[0-9a-f]+|FFMPEG:[0-9]+)\] *", "", text))
 
     def _read(self, count: int) -> bytearray:
