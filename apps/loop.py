@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from visionkit.engine.stream import chosen
 from visionkit.errors import DataError, FileError, UsageError, VisionKitError
+from visionkit.io.draw import Drawing
 from visionkit.io.image import Picture
 from visionkit.io.overlap import ahead, behind
 from visionkit.io.video import Video, is_live
@@ -120,6 +121,14 @@ def _moving(
         window = None if sinks or args.json or args.no_window else _window(video.name, threshold)
         if window:
             stack.enter_context(window)
+        shown: Drawing | None = None
+
+        def live_on() -> None:
+            """While a camera is away the last picture stands, and keys work."""
+            if window and shown is not None and not window.show(shown):
+                video.close()
+
+        video.while_waiting(live_on)
 
         def take(number: int, seen: Look) -> None:
             for one in takes:
@@ -137,8 +146,10 @@ def _moving(
             elif count % max(1, round(video.fps)) == 0:
                 print(line(video.name, seen.found, f" frame {number}"), flush=True)
             take(number, seen)
-            if window and not window.show(next(iter(seen.layers.values()))()):
-                break
+            if window:
+                shown = next(iter(seen.layers.values()))()
+                if not window.show(shown):
+                    break
 
 
 def _window(name: str, threshold: Threshold) -> Window | None:

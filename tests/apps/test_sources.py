@@ -2,16 +2,19 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import AbstractContextManager
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from tests.io.streams import Server, answers, jpeg, part, picture, sends, then_silent
+from visionkit.apps import loop
 from visionkit.apps.sources import expand
 from visionkit.errors import UsageError
 from visionkit.io import cameras
@@ -102,6 +105,30 @@ def test_ctrl_c_works_while_a_stream_is_away(weights, state):
         running.communicate(timeout=30)
     assert running.returncode == 130
     assert time.monotonic() - begin < 5
+
+
+@pytest.mark.parametrize("state", ["stalled", "down"])
+def test_a_window_lives_while_a_stream_is_away(visionkit, weights, monkeypatch, state):
+    """Torture V17: the last picture is shown again and again, and q ends it."""
+    shown = []
+
+    class Window(AbstractContextManager):
+        def show(self, frame, *_):
+            shown.append(frame.copy())
+            return len(shown) < 6
+
+        def __exit__(self, *_):
+            pass
+
+    monkeypatch.setattr(loop, "_window", lambda *_: Window())
+    later = then_silent(part(jpeg(1))) if state == "stalled" else answers("503 Busy")
+    begin = time.monotonic()
+    with Server(sends(part(jpeg(1)), pause=0.1), later) as server:
+        ran = visionkit("detect", server.address, "--weights", weights)
+    assert ran.code == 0
+    assert time.monotonic() - begin < 20
+    assert len(shown) == 6
+    assert np.array_equal(shown[-1], shown[-2])
 
 
 def test_one_picture_on_standard_input(visionkit, weights, piped, tmp_path):
@@ -202,3 +229,17 @@ def test_doctor_lists_cameras_and_opens_none(visionkit, tmp_path, monkeypatch):
     assert listed == [{"number": 3, "name": "HD Cam", "path": f"{tmp_path}/video3"}]
     monkeypatch.setattr(os, "access", lambda *_: False)
     assert "you may not use it" in visionkit("doctor", "--cameras").out
+
+
+def test_times_of_a_variable_rate_are_those_of_the_file(visionkit, weights, tmp_path):
+    """Torture V08: ten frames at 30 a second, then every seventh; `track` goes by these times."""
+    if not shutil.which("ffmpeg"):
+        pytest.skip("no ffmpeg to make such a file with")
+    path = tmp_path / "vfr.mp4"
+    kept = "select=not(mod(n\\,7))+lt(n\\,10)"
+    flags = f"-v error -f lavfi -i testsrc=s=64x64:r=30:d=1 -vf {kept} -vsync vfr -pix_fmt yuv420p"
+    subprocess.run(["ffmpeg", *flags.split(), str(path)], check=True)
+    ran = visionkit("track", path, "--weights", weights, "--json")
+    assert ran.code == 0
+    expected = [round(n / 30, 3) for n in range(30) if n < 10 or n % 7 == 0]
+    assert [json.loads(text)["time"] for text in ran.out.splitlines()] == pytest.approx(expected, abs=0.0015)

@@ -81,7 +81,7 @@ class Holdings:
 def cycle(source, count, frames=1):
     """Open, read a few frames and close, so many times."""
     for _ in range(count):
-        with Video(source) as video:
+        with Video(source, timeout=30.0) as video:
             for _, frame in zip(range(frames), video, strict=False):
                 assert frame.shape[2] == 3
 

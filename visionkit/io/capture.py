@@ -56,7 +56,7 @@ class Captured:
         self._command = json.dumps([source, round(1000 * timeout)]).encode() + b"\n"
 
     def __iter__(self) -> Iterator[Frame | None]:
-        """The frames; None once the source is open.
+        """The frames; None once the process is there, and once the source is open.
 
         Raises:
             SourceLostError: the source could not be opened, ended, or crashed its process.

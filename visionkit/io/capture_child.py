@@ -3,7 +3,7 @@
 It runs as a script, without the rest of visionkit. Standard input brings one line of JSON, the source and the
 time limit in ms, and its end ends the process. Standard output takes messages: HEAD, then so many bytes.
 
-    o: opened; a is 1000 x frames a second
+    o: under way, or opened; a is 1000 x frames a second
     f: a frame of a rows and b columns, RGB
     e: an error, a bytes of UTF-8; it is the last message
 
@@ -68,8 +68,13 @@ def _send(source: str | int, limit: int, out: BinaryIO, complaints: Complaints) 
     """Send frames; why there are no more."""
     import cv2
 
+    out.write(HEAD.pack(b"o", 0, 0, complaints.count))  # the time to get here is not the source's
+    out.flush()
+    begun = time.monotonic()
     capture = _open(cv2, source, limit)
     if not capture.isOpened():
+        if time.monotonic() - begun >= limit / 1000:
+            return f"no answer within {limit / 1000:g} seconds"
         threading.Event().wait(0.05)  # for the last line of complaint
         return f"it cannot be opened. {complaints.last}"
     fps = capture.get(cv2.CAP_PROP_FPS)

@@ -72,7 +72,7 @@ class Clip:
             count += 1
             self.arrived = time.monotonic()
             shown = self._property("POS_MSEC") / 1000
-            self.time = max(self.time, shown if math.isfinite(shown) else 0.0)
+            self.time = max(self.time, round(shown, 6) if math.isfinite(shown) else 0.0)
             yield rgb(frame)
         self._check_end(count)
 
