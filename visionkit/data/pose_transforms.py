@@ -31,7 +31,7 @@ class PoseAugment:
         colour: applied last.
     """
 
-    skeleton: Skeleton
+    skeleton: Skeleton = field(repr=False)  # a run says it elsewhere
     scale: Range = (0.6, 1.5)
     rotation: float = 30.0
     shift: float = 1.0
@@ -73,7 +73,7 @@ class PersonAugment:
         colour: applied last.
     """
 
-    skeleton: Skeleton
+    skeleton: Skeleton = field(repr=False)  # a run says it elsewhere
     padding: float = 1.25
     scale: Range = (0.7, 1.3)
     rotation: float = 40.0
