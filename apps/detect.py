@@ -8,7 +8,8 @@ from visionkit.io.window import Threshold
 
 from .detector import open_detector, use_threads
 from .loop import Shot, over, sources_of
-from .results import Folder, Look
+from .results import Look
+from .sinks import opened_sinks
 
 
 def run(args: argparse.Namespace) -> int:
@@ -22,4 +23,5 @@ def run(args: argparse.Namespace) -> int:
         found = detector(shot.picture, threshold.value)
         return Look(found, {"": partial(draw, shot.picture, found)})
 
-    return over(sources, look, [Folder(args.out, sources, "-detected")] if args.out else [], args, threshold)
+    with opened_sinks(args, sources, "-detected", detector.info.category_ids) as sinks:
+        return over(sources, look, sinks, args, threshold)

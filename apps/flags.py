@@ -73,8 +73,7 @@ def sources(parser: Parser, what: str) -> None:
         "with matplotlib)",
     )  # fmt: skip
     parser.add_argument("--demo", action="store_true", help="use the portrait that comes with matplotlib")
-    parser.add_argument("--out", type=text, metavar="DIR", help=f"write pictures with {what}, and JSON, here")
-    as_json(parser, "one object a picture or frame")
+    results(parser, what)
     parser.add_argument("--no-window", action="store_true", help="never open a window for videos and cameras")
     seconds = number(0, 1e9)
     parser.add_argument(
@@ -94,6 +93,23 @@ def sources(parser: Parser, what: str) -> None:
     parser.add_argument(
         "--frame-step", type=whole(1, 10**9), default=1, metavar="N", help="of videos: every Nth frame (1)"
     )
+
+
+def results(parser: Parser, what: str) -> None:
+    """Where what was found goes."""
+    group = parser.add_argument_group("results")
+    group.add_argument("--out", type=text, metavar="DIR", help=f"write pictures with {what}, and JSON, here")
+    group.add_argument("--csv", type=text, metavar="F", help="write a table of all sources here")
+    group.add_argument("--coco", type=text, metavar="F", help="write COCO's format for results here")
+    group.add_argument(
+        "--overwrite", action="store_true",
+        help="replace what a former run wrote (without: --out numbers its files, --csv and --coco refuse)",
+    )  # fmt: skip
+    group.add_argument(
+        "--http", type=whole(0, 65535), metavar="PORT",
+        help="show pictures and JSON to browsers on this machine, at http://127.0.0.1:PORT/; 0: any port",
+    )  # fmt: skip
+    as_json(parser, "one object a picture or frame")
 
 
 def following(parser: Parser) -> argparse._ArgumentGroup:

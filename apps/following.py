@@ -1,25 +1,21 @@
 """Following what is found from picture to picture: what `track` and `pose --track` add to a look."""
 
 import argparse
-import csv
-import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from visionkit.io.draw import Drawing, draw
 from visionkit.io.draw_zones import draw_zones
 from visionkit.io.window import Threshold
-from visionkit.vision.poses import Poses
-from visionkit.vision.results import Detections
 from visionkit.vision.tracking import Tracker
 from visionkit.vision.zones import Area, Event, Line, Watch, Zone, events_to_csv
-from visionkit.weights.files import file_error
 
+from .folders import Folder
 from .loop import Looking, Shot
-from .results import Folder, Look, Take
+from .results import Look, Take
+from .tables import Table, with_columns
 
 if TYPE_CHECKING:
     from visionkit.io.video import Video
@@ -101,9 +97,9 @@ def _sequence(shot: Shot) -> str | None:
 class FollowedFolder(Folder):
     """The folder of `--out`, with tables beside pictures and JSON: who was where, and what happened."""
 
-    def __init__(self, path: str, inputs: Sequence[str], ending: str) -> None:
-        super().__init__(path, inputs, ending)
-        self._stills: list[_Table] = []
+    def __init__(self, path: str, inputs: Sequence[str], overwrite: bool, ending: str) -> None:
+        super().__init__(path, inputs, overwrite, ending)
+        self._stills: list[Table] = []
 
     def still(self, source: str, seen: Look) -> None:
         """As `Folder`; the rows of all still pictures are in pictures-tracks.csv and pictures-events.csv."""
@@ -113,7 +109,7 @@ class FollowedFolder(Folder):
     @contextmanager
     def moving(self, video: "Video", step: int) -> Iterator[Take]:
         """As `Folder`, and NAME-tracks.csv and NAME-events.csv."""
-        tables: list[_Table] = []
+        tables: list[Table] = []
         with super().moving(video, step) as take:
 
             def take_rows(number: int, seen: Look) -> None:
@@ -122,41 +118,14 @@ class FollowedFolder(Folder):
 
             yield take_rows
 
-    def _write(self, source: str, tables: "list[_Table]", seen: Look) -> None:
+    def _write(self, source: str, tables: "list[Table]", seen: Look) -> None:
         """Add to the tables of a sequence, which are made with their first rows."""
-        texts = [_with_frame(seen.found, seen.facts["frame"], seen.facts["time"])]
+        texts = [with_columns(seen.found, frame=seen.facts["frame"], time=f"{seen.facts['time']:.3f}")]
         endings = ["-tracks"]
         if "events" in seen.facts:
             texts.append(events_to_csv(Event(**event) for event in seen.facts["events"]))
             endings.append("-events")
         if not tables:
-            tables += [_Table(self.path / f"{self.name(source, end, ['.csv'])}.csv") for end in endings]
+            tables += [Table(self.path / f"{self.name(source, end, ['.csv'])}.csv") for end in endings]
         for table, text in zip(tables, texts, strict=True):
             table.add(text)
-
-
-class _Table:
-    """A CSV file that grows: the header once, then the rows of every text."""
-
-    def __init__(self, path: Path) -> None:
-        self._path, self._begun = path, False
-
-    def add(self, text: str) -> None:
-        """Add the rows of a CSV text, whose first line is the header."""
-        rows = text.partition("\n")[2] if self._begun else text
-        try:
-            with self._path.open("a" if self._begun else "w", encoding="utf-8") as file:
-                file.write(rows)
-        except OSError as error:
-            raise file_error(error, self._path, "write") from None
-        self._begun = True
-
-
-def _with_frame(found: Detections | Poses, frame: int, time: float) -> str:
-    """The CSV of what was found, with frame and time in front."""
-    header, *rows = csv.reader(io.StringIO(found.to_csv()))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["frame", "time", *header])
-    writer.writerows([frame, f"{time:.3f}", *row] for row in rows)
-    return text.getvalue()

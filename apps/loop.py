@@ -96,7 +96,7 @@ def over(
         say(f"{done} of {len(sources)} sources done, {len(failed)} failed")
     for sink in sinks:
         if sink.written:
-            (say if args.json else print)(str(sink.path))
+            (say if args.json else print)(str(sink.written))
     return DataError.exit_code if failed else 0
 
 

@@ -11,9 +11,11 @@ from visionkit.io.image import Picture
 from visionkit.io.window import Threshold
 
 from .detector import WEIGHTS, calibrated, given, load_detector, use_threads
+from .folders import Folder
 from .following import FollowedFolder, Following, given_without_track, lower_confidence
 from .loop import Looking, Shot, over, sources_of
-from .results import Folder, Look, OpenPoseFolder, Sink
+from .results import Look
+from .sinks import opened_sinks
 
 if TYPE_CHECKING:
     from visionkit.engine.pose_predictor import PoseMaps, PosePredictor
@@ -51,13 +53,9 @@ def run(args: argparse.Namespace) -> int:
         return Look(found, layers)
 
     looking: Looking = Following(look, sure, args) if sure else look
-    sinks: list[Sink] = []
-    if args.out:
-        folder = FollowedFolder if args.track else Folder
-        sinks.append(folder(args.out, sources, "-pose"))
-    if args.write_json:
-        sinks.append(OpenPoseFolder(args.write_json, sources))
-    return over(sources, looking, sinks, args, sure or least)
+    folder = FollowedFolder if args.track else Folder
+    with opened_sinks(args, sources, "-pose", predictor.info.category_ids, folder) as sinks:
+        return over(sources, looking, sinks, args, sure or least)
 
 
 def open_pose(args: argparse.Namespace) -> "PosePredictor | TopDown":

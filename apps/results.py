@@ -1,20 +1,15 @@
-"""Where results go: lines on the terminal, JSON on standard output, files in folders, a window."""
+"""What was seen in a picture, how it is told in JSON and in a line, and what a sink for it is."""
 
-import json
-import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from visionkit.errors import UsageError
 from visionkit.io.draw import Drawing
-from visionkit.io.files import atomic_write
 from visionkit.vision.poses import Poses
 from visionkit.vision.results import Detections
-from visionkit.weights.files import file_error
 
 if TYPE_CHECKING:
     from visionkit.io.video import Video
@@ -44,15 +39,11 @@ Take = Callable[[int, Look], None]
 
 
 class Sink(Protocol):
-    """Somewhere results are written: `path`, and whether anything has been `written` there."""
+    """Somewhere results go."""
 
     @property
-    def path(self) -> Path:
-        """The folder, absolute."""
-
-    @property
-    def written(self) -> bool:
-        """Whether anything was put into it."""
+    def written(self) -> Path | None:
+        """The absolute path of the file or folder that was written; None as long as there is nothing."""
 
     def still(self, source: str, seen: Look) -> None:
         """Write what was seen in a picture."""
@@ -100,124 +91,3 @@ def line(file: str, found: Detections | Poses, what: str = "") -> str:
         names = Counter(one.name for one in found)
         text = ", ".join(f"{n} {name} ({best[name]:.2f})" for name, n in names.most_common())
     return f"{file}{what}: {text or 'nothing found'}"
-
-
-class _Files:
-    """A folder made when the first file is written, and names in it that belong to sources.
-
-    Args:
-        path: where the user wants it.
-        inputs: files that must never be overwritten.
-    """
-
-    def __init__(self, path: str, inputs: Sequence[str]) -> None:
-        self.path = Path(path).absolute()
-        self._inputs = {Path(name).resolve() for name in inputs}
-        self._taken: set[str] = set()
-
-    @property
-    def written(self) -> bool:
-        """Whether anything was put into the folder."""
-        return bool(self._taken)
-
-    def name(self, source: str, ending: str, suffixes: Sequence[str]) -> str:
-        """The beginning of what belongs to `source`: STEM and the ending, numbered where that is taken.
-
-        Raises:
-            FileError: the folder cannot be made.
-            UsageError: a file of this name with one of the suffixes is an input.
-        """
-        stem = re.sub(r"[^\w.-]+", "_", Path(source).stem) or "stream"
-        name = stem + ending
-        number = 2
-        while name.casefold() in self._taken:
-            name = f"{stem}{ending}-{number}"
-            number += 1
-        self._taken.add(name.casefold())
-        for target in (self.path / (name + suffix) for suffix in suffixes):
-            if target.resolve() in self._inputs:
-                raise UsageError(
-                    "the result would overwrite a source", value=str(target), remedy="choose another folder"
-                )
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise file_error(error, self.path, "make the folder") from None
-        return name
-
-
-class Folder(_Files):
-    """The folder of `--out`: pictures with what was found, and JSON beside them.
-
-    Args:
-        path, inputs: see above.
-        ending: of the names, such as ``-detected``.
-    """
-
-    def __init__(self, path: str, inputs: Sequence[str], ending: str) -> None:
-        super().__init__(path, inputs)
-        self._ending = ending
-
-    def still(self, source: str, seen: Look) -> None:
-        """Write every layer as .jpg, and what was found as .json."""
-        name = self.name(source, self._ending, [f"{layer}.jpg" for layer in seen.layers])
-        for layer, draw in seen.layers.items():
-            draw().save(self.path / f"{name}{layer}.jpg")
-        atomic_write(self.path / f"{name}.json", json.dumps(seen.record(source)) + "\n")
-
-    @contextmanager
-    def moving(self, video: "Video", step: int) -> Iterator[Take]:
-        """Write every layer as .mp4, and a line a frame as .jsonl."""
-        from visionkit.io.writer import VideoWriter
-
-        with ExitStack() as stack:
-            log: list[TextIO] = []
-            writers: dict[str, VideoWriter] = {}
-
-            def begin(seen: Look) -> None:
-                """Not before the first frame: a video without one leaves nothing behind."""
-                name = self.name(video.name, self._ending, [f"{layer}.mp4" for layer in seen.layers])
-                log.append(stack.enter_context(_opened(self.path / f"{name}.jsonl")))
-                for layer in seen.layers:
-                    writer = VideoWriter(self.path / f"{name}{layer}.mp4", video.fps / step)
-                    writers[layer] = stack.enter_context(writer)
-
-            def take(number: int, seen: Look) -> None:
-                if not log:
-                    begin(seen)
-                log[0].write(json.dumps(seen.record(video.name, frame=number)) + "\n")
-                for layer, draw in seen.layers.items():
-                    writers[layer].write(draw())
-
-            yield take
-
-
-def _opened(path: Path) -> TextIO:
-    try:
-        return path.open("w", encoding="utf-8")
-    except OSError as error:
-        raise file_error(error, path, "write") from None
-
-
-class OpenPoseFolder(_Files):
-    """The folder of `--write-json`: OpenPose's schema under OpenPose's names, a file a picture or frame."""
-
-    def still(self, source: str, seen: Look) -> None:
-        """Write STEM_keypoints.json."""
-        self._write(self.name(source, "", ["_keypoints.json"]) + "_keypoints.json", seen)
-
-    @contextmanager
-    def moving(self, video: "Video", step: int) -> Iterator[Take]:
-        """Write STEM_000000000000_keypoints.json and so on, by the number of the frame."""
-        name = ""
-
-        def take(number: int, seen: Look) -> None:
-            nonlocal name
-            name = name or self.name(video.name, "", [])
-            self._write(f"{name}_{number:012d}_keypoints.json", seen)
-
-        yield take
-
-    def _write(self, name: str, seen: Look) -> None:
-        assert isinstance(seen.found, Poses)
-        atomic_write(self.path / name, json.dumps(seen.found.to_openpose()) + "\n")

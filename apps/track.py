@@ -8,6 +8,7 @@ from .detector import open_detector, use_threads
 from .following import FollowedFolder, Following, lower_confidence
 from .loop import Shot, over, sources_of
 from .results import Look
+from .sinks import opened_sinks
 
 #: The confidence of sure detections, which is that of `detect`.
 CONFIDENCE = 0.4
@@ -23,5 +24,6 @@ def run(args: argparse.Namespace) -> int:
     def look(shot: Shot) -> Look:
         return Look(detector(shot.picture), {})
 
-    sinks = [FollowedFolder(args.out, sources, "-tracked")] if args.out else []
-    return over(sources, Following(look, threshold, args), sinks, args, threshold)
+    ids = detector.info.category_ids
+    with opened_sinks(args, sources, "-tracked", ids, FollowedFolder) as sinks:
+        return over(sources, Following(look, threshold, args), sinks, args, threshold)

@@ -16,6 +16,7 @@ from visionkit.apps import loop
 from visionkit.apps.results import Look
 from visionkit.errors import FileError
 from visionkit.io.video import Video
+from visionkit.io.window import Threshold
 from visionkit.io.writer import VideoWriter
 from visionkit.vision.results import Detections
 
@@ -39,7 +40,7 @@ class Taking:
     """A sink that notes what it takes, on which thread, and what it was told of the end."""
 
     def __init__(self, path, stop_at=None):
-        self.path, self.written, self.stop_at = path, True, stop_at
+        self.path, self.written, self.stop_at = path, path, stop_at
         self.taken, self.threads, self.closed_with = [], set(), []
 
     def moving(self, video, step):
@@ -69,7 +70,7 @@ def test_sinks_get_every_frame_in_order_on_one_thread_behind(clip, tmp_path, cap
         expected = [(number, float(frame.mean())) for number, frame in enumerate(video)]
     sinks = [Taking(tmp_path), Taking(tmp_path)]
     before = threading.active_count()
-    assert loop.over([str(clip)], look, sinks, ARGS) == 0
+    assert loop.over([str(clip)], look, sinks, ARGS, Threshold(0.4)) == 0
     for sink in sinks:
         assert sink.taken == expected
         assert sink.closed_with == [(None, FRAMES)]
@@ -85,7 +86,7 @@ def test_an_error_of_a_sink_reaches_the_user_and_ends_the_video(clip, tmp_path, 
     first, failing = Taking(tmp_path), Taking(tmp_path, stop_at)
     before = threading.active_count()
     with pytest.raises(FileError, match="only 0 of 1 frames"):
-        loop.over([str(clip)], look, [first, failing], ARGS)
+        loop.over([str(clip)], look, [first, failing], ARGS, Threshold(0.4))
     assert [number for number, _ in failing.taken] == list(range(stop_at))
     assert [number for number, _ in first.taken] == list(range(stop_at + 1))
     assert failing.closed_with == [(FileError, stop_at)]
@@ -104,7 +105,7 @@ def test_one_failing_video_of_several_does_not_stop_the_others(clip, tmp_path, c
         return moving(video, step)
 
     sink.moving = healed
-    assert loop.over([str(clip), str(other)], look, [sink], ARGS) == 3
+    assert loop.over([str(clip), str(other)], look, [sink], ARGS, Threshold(0.4)) == 3
     assert [number for number, _ in sink.taken] == [*range(3), *range(FRAMES)]
     assert "1 of 2 sources done, 1 failed" in capsys.readouterr().err
 
@@ -118,7 +119,7 @@ def test_an_error_of_the_network_closes_the_files_with_all_frames_before_it(clip
         return look(shot)
 
     with pytest.raises(KeyboardInterrupt):
-        loop.over([str(clip)], failing, [sink], ARGS)
+        loop.over([str(clip)], failing, [sink], ARGS, Threshold(0.4))
     assert [number for number, _ in sink.taken] == list(range(9))
     assert sink.closed_with == [(KeyboardInterrupt, 9)]
 

@@ -3,6 +3,7 @@
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,6 +23,8 @@ SIZE = (120, 160)
 
 class Bright:
     """A detector of one bright rectangle on a dark ground; its confidence is its brightness."""
+
+    info = SimpleNamespace(category_ids=(7,))
 
     def __init__(self, confidence):
         self.confidence = confidence
