@@ -74,7 +74,7 @@ class Following:
         for event in () if self._args.json else events:
             what = f"{event.tracker_id} {event.what} {event.where}"
             print(f"{shot.source} frame {shot.frame}: {what}", flush=True)
-        facts: dict[str, Any] = {"frame": shot.frame, "time": round(time, 3)}
+        facts: dict[str, Any] = {"frame": shot.frame, "time": time}
         if self._areas:
             facts |= {"events": [event._asdict() for event in events], "counts": counts}
 

@@ -14,6 +14,7 @@ from visionkit.io.overlap import ahead, behind
 from visionkit.io.video import Video, is_live
 from visionkit.io.window import Threshold, Window, has_display
 
+from .pace import Pace
 from .results import Look, Sink, line
 from .sources import demo_picture, expand, open_source
 from .terminal import say
@@ -28,6 +29,7 @@ class Shot(NamedTuple):
         frame: its number in the video, or among all sources where it is a still picture.
         fps: frames a second of the video, None for a still picture.
         time: seconds from the beginning at which a frame is shown, or arrived; None for a still picture.
+        arrived: `time.monotonic()` when a frame came in.
     """
 
     picture: Picture
@@ -35,6 +37,7 @@ class Shot(NamedTuple):
     frame: int
     fps: float | None
     time: float | None
+    arrived: float = 0.0
 
 
 #: From a picture to what is in it.
@@ -122,10 +125,11 @@ def _moving(
         if window:
             stack.enter_context(window)
         shown: Drawing | None = None
+        pace = Pace()
 
         def live_on() -> None:
             """While a camera is away the last picture stands, and keys work."""
-            if window and shown is not None and not window.show(shown):
+            if window and shown is not None and not window.show(shown, pace.status(video.dropped)):
                 video.close()
 
         video.while_waiting(live_on)
@@ -134,22 +138,28 @@ def _moving(
             for one in takes:
                 one(number, seen)
 
-        numbered = chosen(video, args.frame_first, args.frame_last, args.frame_step)
-        frames: Iterator[tuple[int, Picture, float]] = ((n, frame, video.time) for n, frame in numbered)
+        shots: Iterator[Shot] = (
+            Shot(frame, video.name, number, video.fps, video.time, video.arrived)
+            for number, frame in chosen(video, args.frame_first, args.frame_last, args.frame_step)
+        )
         if not video.live:
             take = stack.enter_context(behind(take))
-            frames = stack.enter_context(ahead(frames))
-        for count, (number, frame, time) in enumerate(frames):
-            seen = look(Shot(frame, video.name, number, video.fps, time))
+            shots = stack.enter_context(ahead(shots))
+        for count, shot in enumerate(shots):
+            seen = look(shot)
             if args.json:
-                print(json.dumps(seen.record(video.name, frame=number)), flush=True)
-            elif count % max(1, round(video.fps)) == 0:
-                print(line(video.name, seen.found, f" frame {number}"), flush=True)
-            take(number, seen)
+                print(json.dumps(seen.record(video.name, frame=shot.frame)), flush=True)
+            take(shot.frame, seen)
             if window:
                 shown = next(iter(seen.layers.values()))()
-                if not window.show(shown):
+                if not window.show(shown, pace.status(video.dropped)):
                     break
+            second = pace.out(shot.arrived)
+            if not video.live:
+                second = count % max(1, round(video.fps)) == 0
+            if not args.json and (second or not count):
+                figures = f" ({pace.status(video.dropped)})" if video.live and count else ""
+                print(line(video.name, seen.found, f" frame {shot.frame}{figures}"), flush=True)
 
 
 def _window(name: str, threshold: Threshold) -> Window | None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 
 from visionkit.apps import loop
 from visionkit.apps.results import Look
-from visionkit.errors import FileError
+from visionkit.errors import FileError, SourceLostError
 from visionkit.io.video import Video
 from visionkit.io.window import Threshold
 from visionkit.io.writer import VideoWriter
@@ -170,3 +171,110 @@ def test_ctrl_c_leaves_what_was_written_whole(weights, tmp_path):
     assert printed - 1 <= len(lines) <= printed
     with Video(out / "long-detected.mp4") as video:
         assert len(list(video)) == len(lines)
+
+
+class Camera(Video):
+    """A live source: sixty frames, as bright as their numbers; before every third, two were dropped."""
+
+    name, live, fps, single = "camera 0", True, 30.0, False
+    time = arrived = 0.0
+    dropped = 0
+
+    def __init__(self):
+        self.asked, self.closed = [], False
+
+    def __iter__(self):
+        for number in range(60):
+            self.asked.append(number)
+            self.dropped += 2 * (number % 3 == 2)
+            self.arrived, self.time = time.monotonic() - 0.25, number / 10
+            yield np.full((64, 96, 3), 4 * number, np.uint8)
+        raise SourceLostError("gone for good", file=self.name)
+
+    def while_waiting(self, call):
+        pass
+
+    def close(self):
+        self.closed = True
+
+
+@pytest.fixture
+def camera(monkeypatch):
+    camera = Camera()
+    monkeypatch.setattr(loop, "open_source", lambda source, args: camera)
+    return camera
+
+
+def test_of_a_camera_nothing_is_read_ahead_and_nothing_waits(camera, tmp_path):
+    sink = Taking(tmp_path)
+
+    def looking(shot):
+        at = len(camera.asked) - 1
+        assert shot.picture[0, 0, 0] == 4 * at  # the newest that was asked for
+        assert [number for number, _ in sink.taken] == numbers[:at]  # all before it are out
+        assert (shot.frame, shot.time) == (numbers[at], at / 10)
+        return look(shot)
+
+    numbers = [at + 2 * ((at + 1) // 3) for at in range(60)]  # those dropped count
+    with pytest.raises(SourceLostError, match="gone for good"):
+        loop.over(["0"], looking, [sink], ARGS, Threshold(0.4))
+    assert [number for number, _ in sink.taken] == numbers
+    assert sink.threads == {threading.current_thread()}
+    assert sink.closed_with == [(SourceLostError, 60)]
+    assert camera.closed
+
+
+def test_once_a_second_the_line_of_a_camera_says_how_fast_how_late_how_many_dropped(camera, capsys):
+    def looking(shot):
+        time.sleep(0.05)
+        return look(shot)
+
+    args = Namespace(**vars(ARGS) | {"json": False})
+    begun = time.monotonic()
+    with pytest.raises(SourceLostError):
+        loop.over(["0"], looking, [], args, Threshold(0.4))
+    taken = time.monotonic() - begun
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert first == "camera 0 frame 0: nothing found"
+    assert 2 <= len(lines) <= taken
+    for text in lines:
+        told = re.fullmatch(
+            r"camera 0 frame (\d+) \((\d+\.\d) frames/s, (\d+) ms, (\d+) dropped\): nothing found", text
+        )
+        assert told, text
+        frame, dropped = int(told[1]), int(told[4])
+        at = frame - dropped
+        assert dropped == 2 * ((at + 1) // 3)
+        assert 60 / taken / 10 < float(told[2]) <= 20
+        assert 250 + 50 <= int(told[3]) < 250 + 1000 * taken
+
+
+def test_a_window_is_told_how_fast_how_late_how_many_dropped(camera, clip, monkeypatch):
+    shown = []
+
+    class Screen:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *reason):
+            shown.append("closed")
+
+        def show(self, frame, status):
+            shown.append((int(frame[0, 0, 0]), status))
+            return len(shown) < 40
+
+    def looking(shot):
+        time.sleep(0.05)
+        found = Detections.empty(shot.picture.shape[:2])
+        return Look(found, {"": lambda: shot.picture})
+
+    monkeypatch.setattr(loop, "_window", lambda name, threshold: Screen())
+    args = Namespace(**vars(ARGS) | {"json": False, "no_window": False})
+    assert loop.over(["0"], looking, [], args, Threshold(0.4)) == 0
+    assert shown.pop() == "closed"
+    assert [brightness for brightness, _ in shown] == [4 * number for number in range(40)]
+    assert shown[0][1] is None
+    for number, (_, status) in enumerate(shown[25:], 25):
+        assert status.dropped == 2 * ((number + 1) // 3)
+        assert 0 < status.rate <= 20
+        assert 250 + 50 <= status.latency < 60_000
