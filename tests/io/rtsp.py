@@ -14,8 +14,10 @@ _SDP = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=x\r\nt=0 0\r\nm=video 0 RTP/AVP 26\
 Items = Iterable[bytes | float]
 
 
-def plays(items: Items, refuse: tuple[str, str] = ("", "")) -> Callable[[socket.socket, bytes], None]:
-    """Serve one client; `refuse` is a method and the status that it gets. After the items: close."""
+def plays(
+    items: Items, refuse: tuple[str, str] = ("", ""), *, hold: bool = False
+) -> Callable[[socket.socket, bytes], None]:
+    """Serve one client; `refuse` is a method and the status that it gets. After the items: close, or hold."""
 
     def act(connection: socket.socket, request: bytes) -> None:
         while request:
@@ -35,6 +37,8 @@ def plays(items: Items, refuse: tuple[str, str] = ("", "")) -> Callable[[socket.
             connection.sendall("\r\n".join([*lines, "", body]).encode())
             if method == "PLAY" and status == "200 OK":
                 _play(connection, items)
+                while hold and connection.recv(4096):
+                    pass  # in silence, until the other side closes
                 return
             request = connection.recv(4096)
 

@@ -95,6 +95,11 @@ def test_nothing_written_leaves_nothing(tmp_path, encoder):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_another_size_is_refused(tmp_path, encoder):
+    with pytest.raises(DataError, match="size changes within the video"):
+        write(tmp_path / "x.mp4", [plain(RED), plain(RED, (60, 80))])
+
+
 def test_a_folder_that_is_not_there(tmp_path, encoder):
     with pytest.raises(FileError, match=r"gone/x\.mp4: cannot write the video beyond 0 frames"):
         write(tmp_path / "gone" / "x.mp4", [plain(RED)])

@@ -41,6 +41,13 @@ class Complaints(threading.Thread):
                 self.count += 1
                 self.last = line.strip() or self.last
 
+    def end(self) -> None:
+        """Wait for what has been written so far; what comes later goes nowhere."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        os.dup2(nowhere, 1)
+        self.join(1.0)
+
 
 def main() -> None:
     """Send every frame of the source that standard input names, until it ends."""
@@ -75,7 +82,7 @@ def _send(source: str | int, limit: int, out: BinaryIO, complaints: Complaints) 
     if not capture.isOpened():
         if time.monotonic() - begun >= limit / 1000:
             return f"no answer within {limit / 1000:g} seconds"
-        threading.Event().wait(0.05)  # for the last line of complaint
+        complaints.end()
         return f"it cannot be opened. {complaints.last}"
     fps = capture.get(cv2.CAP_PROP_FPS)
     rate = int(1000 * fps) if 0 < fps < 1e6 else 0
@@ -83,9 +90,11 @@ def _send(source: str | int, limit: int, out: BinaryIO, complaints: Complaints) 
     out.flush()
     begun = time.monotonic()
     while True:
+        asked = time.monotonic()
         there, frame = capture.read()
         if not there:
-            return "no more pictures"
+            waited = time.monotonic() - asked >= limit / 1000
+            return f"no picture for {limit / 1000:g} seconds" if waited else "no more pictures"
         if isinstance(source, int) and time.monotonic() - begun < _WARM_UP and frame.max() < _BLACK:
             continue
         code = cv2.COLOR_GRAY2RGB if frame.ndim == 2 else cv2.COLOR_BGR2RGB
