@@ -1,6 +1,6 @@
 """Measure visionkit beside other tools.
 
-python benchmarks/run.py inference|training|memory|kernels|startup|poses --out FILE
+python benchmarks/run.py inference|training|memory|kernels|startup|poses|live --out FILE
 """
 
 import argparse
@@ -16,6 +16,7 @@ from kernels import measure_kernels
 from protocol import PRECISIONS, SHAPES
 from startup import measure_startup
 
+KINDS = ("inference", "training", "memory", "kernels", "startup", "poses", "live")
 _VISIONKIT = [f"visionkit{end}" for end in PRECISIONS.values()]
 _TORCH = ["torch", "torch-cl", "torch-compile", "torch-bf16-cl"]
 _ENGINES = ["torch-fold-cl", "onnxruntime", "openvino", "openvino-bf16", "opencv5", "opencv4", "ncnn"]
@@ -52,6 +53,10 @@ def main() -> int:
             from poses import measure_poses  # needs visionkit in this process; the others do not
 
             facts["poses"] = measure_poses(args)
+        elif args.kind == "live":
+            from live import measure_live
+
+            facts["live"] = measure_live(args)
         else:
             facts["networks"] = {}
             for name in args.network:
@@ -69,7 +74,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("kind", choices=("inference", "training", "memory", "kernels", "startup", "poses"))
+    parser.add_argument("kind", choices=KINDS)
     parser.add_argument("--network", nargs="+", choices=SHAPES, help="(all; memory yolov3-tiny)")
     parser.add_argument("--against", nargs="*", metavar="TOOL", help=", ".join(TOOLS["inference"]))
     parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="of visionkit (float32)")

@@ -155,3 +155,15 @@ def test_a_load_beside_the_measured_is_told(monkeypatch: pytest.MonkeyPatch) -> 
         time.sleep(1)
         assert both.cores() > mine.cores()
         process.kill()
+
+
+def test_a_live_source_is_timed_and_drops_what_is_too_much(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    code, facts, said = run(tmp_path, "live", "--threads", "1")
+    assert code == 0, said
+    assert facts["live"]["network_ms"] > 0
+    slow, fast = (facts["live"]["sources"][rate] for rate in ("30", "400"))
+    for one in (slow, fast):
+        assert one["latency_ms"] > 0
+        assert 0 < one["results_per_second"] <= one["frames"]
+    assert fast["dropped_per_second"] > slow["dropped_per_second"]
