@@ -43,7 +43,7 @@ class Chromium:
     def __enter__(self) -> "Chromium":
         with self._stack:
             quiet = subprocess.DEVNULL
-            process = subprocess.Popen(self._command, stdout=quiet, stderr=quiet, start_new_session=True)
+            process = subprocess.Popen(self._command, stdout=quiet, stderr=quiet, process_group=0)
             self._stack.callback(self._end, process)
             address = f"http://127.0.0.1:{self._port()}/json/list"
             with urllib.request.urlopen(address, timeout=20) as reply:
