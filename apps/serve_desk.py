@@ -43,7 +43,7 @@ class Limits:
     idle: float = 30.0
     queue: int = 16
     cameras: int = 8
-    drain: int = 4
+    drain: int = 3
 
 
 class BusyError(Exception):

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import ExitStack
 
 import pytest
 
@@ -261,21 +262,20 @@ def started(weights, tmp_path):
 def test_a_signal_ends_it_in_time(started, number):
     """H13: amid uploads, with silent visitors; the address is all that was printed."""
     process, port, path = started
-    peers = [socket.create_connection(("127.0.0.1", port)) for _ in range(5)]
-    text = f"POST {path}find HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: image/png\r\n"
-    peers[0].sendall(f"{text}Content-Length: 1000\r\n\r\nx".encode())
-    data = png()
-    peers[1].sendall(f"{text}Content-Length: {len(data)}\r\n\r\n".encode() + data)
-    assert b" 200 " in peers[1].recv(65536)
-    begin = time.monotonic()
-    process.send_signal(number)
-    out, err = process.communicate(timeout=20)
-    assert time.monotonic() - begin < 6
+    with ExitStack() as stack:
+        peers = [stack.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(5)]
+        text = f"POST {path}find HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: image/png\r\n"
+        peers[0].sendall(f"{text}Content-Length: 1000\r\n\r\nx".encode())
+        data = png()
+        peers[1].sendall(f"{text}Content-Length: {len(data)}\r\n\r\n".encode() + data)
+        assert b" 200 " in peers[1].recv(65536)
+        begin = time.monotonic()
+        process.send_signal(number)
+        out, err = process.communicate(timeout=30)
+        assert time.monotonic() - begin < 10  # three seconds of patience, and a busy machine's
     assert process.returncode == (130 if number == signal.SIGINT else -number)
     assert out == ""
     assert "Traceback" not in err
-    for peer in peers:
-        peer.close()
 
 
 def test_what_was_begun_is_answered(model):
