@@ -46,10 +46,10 @@ class Chromium:
             process = subprocess.Popen(self._command, stdout=quiet, stderr=quiet, process_group=0)
             self._stack.callback(self._end, process)
             address = f"http://127.0.0.1:{self._port()}/json/list"
-            with urllib.request.urlopen(address, timeout=20) as reply:
+            with urllib.request.urlopen(address, timeout=60) as reply:
                 tab = next(one for one in json.load(reply) if one["type"] == "page")
             self._socket = self._stack.enter_context(
-                connect(tab["webSocketDebuggerUrl"], max_size=None, open_timeout=20)
+                connect(tab["webSocketDebuggerUrl"], max_size=None, open_timeout=60)
             )
             for domain in ("Page", "Runtime", "Log", "DOM"):
                 self.do(f"{domain}.enable")

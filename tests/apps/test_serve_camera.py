@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.apps.serving import SHORT, Gate, Serving, opened, png, without_times
+from tests.apps.serving import LONG, SHORT, Gate, Serving, opened, png, until, without_times
 
 pytest.importorskip("websockets", reason="websockets is not installed: pip install 'visionkit[serve]'")
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -25,20 +25,13 @@ def served(models):
         yield serving
 
 
-def until(true, seconds=20):
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
 @pytest.mark.parametrize("name", ["boxes", "poses"])
 def test_frames_get_what_pictures_get(served, name):
     query = f"?model={name}&confidence=0.0001"
     with served.camera(query) as camera:
         for seed in range(5):
             camera.send(png(seed))
-            assert without_times(json.loads(camera.recv(20))) == without_times(
+            assert without_times(json.loads(camera.recv(LONG))) == without_times(
                 served.find(png(seed), query).json
             )
 
@@ -46,15 +39,15 @@ def test_frames_get_what_pictures_get(served, name):
 def test_a_bad_frame_gets_a_reason_and_the_next_one_is_looked_at(served):
     with served.camera() as camera:
         camera.send(b"no picture")
-        assert "not a picture" in json.loads(camera.recv(20))["error"]
+        assert "not a picture" in json.loads(camera.recv(LONG))["error"]
         camera.send(png())
-        assert "xyxy" in json.loads(camera.recv(20))
+        assert "xyxy" in json.loads(camera.recv(LONG))
 
 
 def closing(camera):
     """The code with which the server hangs up."""
     with pytest.raises(ConnectionClosed) as closed:
-        camera.recv(20)
+        camera.recv(LONG)
     return closed.value.rcvd.code
 
 
@@ -74,15 +67,15 @@ def test_a_frame_that_is_too_large_ends_it(served):
     with served.camera() as camera:
         with pytest.raises(ConnectionClosed) as closed:  # noqa: PT012
             camera.send(bytes(100_000) for _ in range(100))
-            camera.recv(20)
+            camera.recv(LONG)
         assert closed.value.rcvd is None or closed.value.rcvd.code == 1009
 
 
-def test_silence_ends_it(served):
-    with served.camera() as camera:
+def test_silence_ends_it(models):
+    with Serving(models, idle=1) as served, served.camera() as camera:
         begin = time.monotonic()
         assert closing(camera) == 1001
-        assert 0.5 < time.monotonic() - begin < 15
+        assert time.monotonic() - begin > 0.5
 
 
 def refused(served, query="", **options):
@@ -126,7 +119,7 @@ def test_more_cameras_than_may(served):
     until(lambda: not served.server.server_state.tasks)
     with served.camera() as camera:
         camera.send(png())
-        assert "xyxy" in json.loads(camera.recv(20))
+        assert "xyxy" in json.loads(camera.recv(LONG))
 
 
 def test_a_full_desk_gets_a_word_and_no_end(models):
@@ -136,11 +129,11 @@ def test_a_full_desk_gets_a_word_and_no_end(models):
         first.send(png())
         until(lambda: served.desk._inside == 1)
         second.send(png())
-        assert "again" in json.loads(second.recv(20))["error"]
+        assert "again" in json.loads(second.recv(LONG))["error"]
         gate.open.set()
-        assert "xyxy" in json.loads(first.recv(20))
+        assert "xyxy" in json.loads(first.recv(LONG))
         second.send(png())
-        assert "xyxy" in json.loads(second.recv(20))
+        assert "xyxy" in json.loads(second.recv(LONG))
 
 
 def test_frames_that_were_not_waited_for(served):
@@ -148,7 +141,7 @@ def test_frames_that_were_not_waited_for(served):
     with served.camera("?confidence=0.0001") as camera:
         for seed in range(10):
             camera.send(png(seed, (40 + seed, 64)))
-        sizes = [json.loads(camera.recv(20))["image_size"] for _ in range(10)]
+        sizes = [json.loads(camera.recv(LONG))["image_size"] for _ in range(10)]
     assert sizes == [[40 + seed, 64] for seed in range(10)]
 
 
@@ -170,10 +163,10 @@ def test_a_camera_that_vanishes_leaves_nothing(models):
 def test_stopping_hangs_up(models):
     """H13: a camera does not keep the server from ending."""
     with ExitStack() as stack:
-        with Serving(models, idle=30) as served:
+        with Serving(models) as served:
             camera = stack.enter_context(served.camera())
             camera.send(png())
-            camera.recv(20)
+            camera.recv(LONG)
             begin = time.monotonic()
-        assert time.monotonic() - begin < 10
+        assert time.monotonic() - begin < 10  # two seconds of patience
         assert closing(camera) in (1012, 1001)

@@ -28,7 +28,7 @@ def portrait():
 @pytest.fixture(scope="module")
 def served(pose_weights):
     """A detector that knows people, and a network that has learned nothing but sees many."""
-    with Serving({"boxes": opened("yolo-nano-person"), "poses": opened(pose_weights)}, idle=30) as serving:
+    with Serving({"boxes": opened("yolo-nano-person"), "poses": opened(pose_weights)}) as serving:
         yield serving
 
 
@@ -140,7 +140,7 @@ def test_json_is_saved(page, served, tmp_path, portrait):
     page.do("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
     give(page, tmp_path, portrait)
     page.js("document.querySelector('#save').click()")
-    path, end = tmp_path / "portrait.json", time.monotonic() + 20
+    path, end = tmp_path / "portrait.json", time.monotonic() + 60
     while not path.is_file():
         assert time.monotonic() < end
         time.sleep(0.05)
