@@ -102,15 +102,21 @@ class Folder(Files):
 
     @contextmanager
     def moving(self, video: "Video", step: int) -> Iterator[Take]:
-        """Write every layer as .mp4, and a line a frame as .jsonl."""
+        """Write every layer as .mp4, and a line a frame as .jsonl.
+
+        A stream may come back with frames of another size, which one .mp4 cannot hold: then both begin anew.
+        """
         from visionkit.io.writer import VideoWriter
 
         with ExitStack() as stack:
             log: list[TextIO] = []
             writers: dict[str, VideoWriter] = {}
+            shapes: list[tuple[int, ...]] = []
 
             def begin(seen: Look) -> None:
                 """Not before the first frame: a video without one leaves nothing behind."""
+                stack.close()
+                log.clear()
                 suffixes = [*(f"{layer}.mp4" for layer in seen.layers), ".jsonl"]
                 name = self.name(video.name, self._ending, suffixes)
                 log.append(stack.enter_context(_opened(self.path / f"{name}.jsonl")))
@@ -119,11 +125,13 @@ class Folder(Files):
                     writers[layer] = stack.enter_context(writer)
 
             def take(number: int, seen: Look) -> None:
-                if not log:
+                drawn = {layer: draw() for layer, draw in seen.layers.items()}
+                if shapes != [picture.shape for picture in drawn.values()]:
                     begin(seen)
+                    shapes[:] = [picture.shape for picture in drawn.values()]
                 log[0].write(json.dumps(seen.record(video.name, frame=number)) + "\n")
-                for layer, draw in seen.layers.items():
-                    writers[layer].write(draw())
+                for layer, picture in drawn.items():
+                    writers[layer].write(picture)
 
             yield take
 

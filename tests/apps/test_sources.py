@@ -19,6 +19,7 @@ from visionkit.apps.sources import expand
 from visionkit.errors import UsageError
 from visionkit.io import cameras
 from visionkit.io.image import write_image
+from visionkit.io.video import Video
 
 LOW = ("--confidence", "0.001")
 
@@ -78,6 +79,19 @@ def test_a_stream_comes_back(visionkit, weights):
     assert ran.code == 0
     assert [json.loads(text)["image_size"] for text in ran.out.splitlines()] == [[48, 64], [96, 128]]
     assert "back after 1 seconds" in ran.err
+
+
+def test_another_size_begins_other_files(visionkit, weights, tmp_path):
+    """Torture V09: each video has frames of one size, and a line for each."""
+    acts = [sends(part(jpeg(1)), pause=0.5), sends(*[part(jpeg(n, (96, 128))) for n in (2, 3)], pause=0.5)]
+    with Server(*acts, answers("503 Busy")) as server:
+        flags = ("--weights", weights, "--out", tmp_path / "out", "--reconnect", "3")
+        assert visionkit("detect", server.address, *flags).code == 6
+    for name, size in (("live-detected", (48, 64, 3)), ("live-detected-2", (96, 128, 3))):
+        lines = (tmp_path / "out" / f"{name}.jsonl").read_text().splitlines()
+        assert {tuple(json.loads(text)["image_size"]) for text in lines} == {size[:2]}
+        with Video(tmp_path / "out" / f"{name}.mp4") as video:
+            assert [frame.shape for frame in video] == [size] * len(lines)
 
 
 def test_a_stale_stream_is_lost(visionkit, weights):

@@ -47,7 +47,7 @@ def test_rtsp_pictures_arrive():
     with RtspServer(plays(endless())) as server, Video(server.address) as video:
         assert video.live
         frames = list(islice(video, 5))
-        child = child_of(video._reader)
+        child = child_of(video._source)
     assert child.returncode is not None
     for frame in frames:
         assert np.abs(frame.astype(int) - picture(number_of(frame), SIZE)).mean() < 5

@@ -9,92 +9,18 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Protocol
 
 from ..errors import DataError, SourceLostError, UsageError, VisionKitError
 from .address import hidden
 from .clip import Frame, sane_fps
 from .image import read_image
+from .reader import Feed, Raw, Reader
 
 _log = logging.getLogger("visionkit")
 
-Raw = bytes | Frame
 _LONGEST = 30.0  # s between attempts
 _STUCK = 4  # abandoned threads that have not ended: with so many, no further one is begun
 _SLICE = 0.2  # s: on Windows, Ctrl-C waits for the end of a wait
-
-
-class Feed(Protocol):
-    """One connection to a source: an iterable of pictures, as arrays or the bytes of picture files.
-
-    It gives None where it is alive without a picture, and raises an error with a reason when it fails.
-    `close` ends, if it can, an iteration that waits in another thread. `fps` is 0 where the source says
-    nothing.
-    """
-
-    @property
-    def fps(self) -> float:
-        """Frames a second, as the source says."""
-
-    def __iter__(self) -> Iterator[Raw | None]:
-        """The pictures."""
-
-    def close(self) -> None:
-        """Give up."""
-
-
-class _Reader(threading.Thread):
-    """One attempt: begins a feed and keeps its newest picture until it fails or is abandoned."""
-
-    def __init__(self, begin: Callable[[], Feed], changed: threading.Condition) -> None:
-        super().__init__(name="visionkit-reader", daemon=True)
-        self._begin, self._changed = begin, changed
-        self.feed: Feed | None = None
-        self.newest: tuple[Raw, float] | None = None
-        self.alive_at = time.monotonic()
-        self.failed: Exception | None = None
-        self.abandoned = False
-        self.dropped = self.count = 0
-        self.first_at = 0.0
-
-    def run(self) -> None:
-        try:
-            feed = self._begin()
-            try:
-                with self._changed:
-                    self.feed = feed
-                for raw in feed:
-                    if not self._keep(raw):
-                        break
-            finally:
-                feed.close()
-            failed: Exception = SourceLostError("the source ended")
-        except Exception as error:
-            failed = error
-        with self._changed:
-            self.failed = failed
-            self._changed.notify_all()
-
-    def _keep(self, raw: Raw | None) -> bool:
-        """Take a picture into the slot; False for one who has been abandoned, whose pictures are late."""
-        with self._changed:
-            if self.abandoned:
-                return False
-            self.alive_at = time.monotonic()
-            if raw is not None:
-                self.dropped += self.newest is not None
-                self.newest = raw, self.alive_at
-                self.count += 1
-                self.first_at = self.first_at or self.alive_at
-                self._changed.notify_all()
-            return True
-
-    def abandon(self) -> None:
-        with self._changed:
-            self.abandoned = True
-            self.newest = None
-        if self.feed:
-            self.feed.close()
 
 
 class Live:
@@ -141,7 +67,7 @@ class Live:
         self._begin, self._reconnect, self._timeout, self._stale = begin, reconnect, timeout, stale
         self._delay = self._first_delay = delay
         self._changed = threading.Condition()
-        self._stuck: list[_Reader] = []
+        self._stuck: list[Reader] = []
         self._closed = False
         self._dropped = 0
         self._seen = b""  # what the newest picture looked like
@@ -285,8 +211,8 @@ class Live:
         if not self._closed and len(self._stuck) < _STUCK:
             self._reader = self._start()
 
-    def _start(self) -> _Reader:
-        reader = _Reader(self._begin, self._changed)
+    def _start(self) -> Reader:
+        reader = Reader(self._begin, self._changed)
         reader.start()
         return reader
 

@@ -12,8 +12,9 @@ from .address import hidden, is_stream
 from .cameras import camera_number, is_camera
 from .capture import Captured
 from .clip import Clip, Frame
-from .live import Feed, Live
+from .live import Live
 from .piped import Piped
+from .reader import Feed
 from .screen import Screen, is_screen
 
 VIDEO_SUFFIXES = (
@@ -42,8 +43,8 @@ def is_live(source: str) -> bool:
     return is_camera(source) or is_stream(source) or is_screen(source)
 
 
-class Reader(Protocol):
-    """What reads one kind of source; the attributes are those of `Video`."""
+class Source(Protocol):
+    """One kind of source; the attributes are those of `Video`."""
 
     name: str
     live: bool
@@ -103,51 +104,51 @@ class Video:
     ) -> None:
         text = os.fspath(source) if isinstance(source, str | os.PathLike) else str(source)
         self.frames = 0
-        self._reader: Reader
+        self._source: Source
         if text == "-":
-            self._reader = Piped(sys.stdin.buffer, tolerant=tolerant)
+            self._source = Piped(sys.stdin.buffer, tolerant=tolerant)
         elif is_live(text):
             if is_screen(text):
                 stale = 0.0  # it may well stand still
             name = f"camera {text}" if is_camera(text) else hidden(text)
             feed = _feed(text, timeout)
-            self._reader = Live(feed, name, reconnect=reconnect, timeout=timeout, stale=stale)
+            self._source = Live(feed, name, reconnect=reconnect, timeout=timeout, stale=stale)
         else:
-            self._reader = Clip(text, tolerant=tolerant)
-        self.name, self.live = self._reader.name, self._reader.live
+            self._source = Clip(text, tolerant=tolerant)
+        self.name, self.live = self._source.name, self._source.live
 
     @property
     def single(self) -> bool:
         """Whether it is one still picture: standard input may be."""
-        return isinstance(self._reader, Piped) and self._reader.single
+        return isinstance(self._source, Piped) and self._source.single
 
     def while_waiting(self, idle: Callable[[], object]) -> None:
         """Have a function called several times a second while a frame of a live source is waited for.
 
         It runs in the thread that waits: a window can stay alive there, and close the source.
         """
-        if isinstance(self._reader, Live):
-            self._reader.idle = idle
+        if isinstance(self._source, Live):
+            self._source.idle = idle
 
     @property
     def fps(self) -> float:
         """Frames a second for display and writing; 25 where the source says nothing sensible."""
-        return self._reader.fps
+        return self._source.fps
 
     @property
     def dropped(self) -> int:
         """Frames of a live source that were overtaken by newer ones before they were asked for."""
-        return self._reader.dropped
+        return self._source.dropped
 
     @property
     def arrived(self) -> float:
         """`time.monotonic()` when the newest frame that was given came in."""
-        return self._reader.arrived
+        return self._source.arrived
 
     @property
     def time(self) -> float:
         """When the newest frame that was given is shown, or arrived: seconds from the beginning."""
-        return self._reader.time
+        return self._source.time
 
     def __iter__(self) -> Iterator[Frame]:
         """The frames that are left, one at a time; nothing is kept.
@@ -156,13 +157,13 @@ class Video:
             DataError: there was no frame, or a file ended before the frames its index declares.
             SourceLostError: a live source is lost for good.
         """
-        for frame in self._reader:
+        for frame in self._source:
             self.frames += 1
             yield frame
 
     def close(self) -> None:
         """Close the source; of a live one, an iteration that waits in another thread ends."""
-        self._reader.close()
+        self._source.close()
 
     def __enter__(self) -> "Video":
         return self
