@@ -1,6 +1,7 @@
 """Where results go: files that stay or are replaced, tables, COCO's lists, and signals in the middle."""
 
 import csv
+import errno
 import json
 import signal
 import subprocess
@@ -14,6 +15,9 @@ from PIL import Image
 from tests.apps.test_detect import clip, pictures, state  # noqa: F401  fixtures
 from tests.apps.test_pose import networks  # noqa: F401  weights called many, whose network sees sticks
 from tests.engine.sticks import paint, stick
+from visionkit.apps import loop
+from visionkit.errors import FileError
+from visionkit.io import encoders, writer
 from visionkit.io.video import Video
 from visionkit.io.writer import VideoWriter
 
@@ -204,3 +208,50 @@ def test_a_signal_leaves_files_that_play(weights, tmp_path, number):
         assert sum(1 for _ in video) == len(lines) > 0
     assert isinstance(json.loads((tmp_path / "x.json").read_text()), list)
     assert (tmp_path / "x.csv").read_text().startswith("file,frame,")
+
+
+def test_a_screen_that_does_not_answer_means_lines(visionkit, weights, clip, monkeypatch):  # noqa: F811
+    """V26: Qt would end the process with a core dump."""
+    monkeypatch.setenv("DISPLAY", ":4711")
+    ran = visionkit("detect", clip, "--weights", weights)
+    assert (ran.code, ran.err) == (0, "")
+    assert "frame 0" in ran.out
+
+
+def test_an_opencv_without_windows_is_told_of_once(visionkit, weights, clip, monkeypatch):  # noqa: F811
+    """V26: the headless wheel on a machine with a screen."""
+
+    def no_window(*args):
+        raise FileError("this OpenCV cannot open windows")
+
+    monkeypatch.setattr(loop, "has_display", lambda: True)
+    monkeypatch.setattr(loop, "Window", no_window)
+    ran = visionkit("detect", clip, "--weights", weights)
+    assert (ran.code, ran.err) == (0, "visionkit: this OpenCV cannot open windows\n")
+    assert "frame 0" in ran.out
+
+
+def test_a_disk_that_is_full_ends_it_with_5(visionkit, weights, clip, tmp_path, monkeypatch):  # noqa: F811
+    """V22: on the thread that writes, and the file has the frames before."""
+    real, given = encoders.open_encoder, []
+
+    def opened(path, fps, size):
+        encoder = real(path, fps, size)
+        write = encoder.write
+
+        def full(frame):
+            given.append(frame)
+            if len(given) == 4:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            write(frame)
+
+        encoder.write = full
+        return encoder
+
+    monkeypatch.setattr(writer, "open_encoder", opened)
+    ran = visionkit("detect", clip, "--weights", weights, "--out", tmp_path / "out")
+    assert ran.code == 5
+    assert "beyond 3 frames: No space left on device" in ran.err
+    assert "clip-detected.mp4 holds the first 3 frames" in ran.err
+    with Video(tmp_path / "out" / "clip-detected.mp4") as video:
+        assert sum(1 for _ in video) == 3

@@ -78,7 +78,9 @@ class H264:
         # 29.97 is 30000/1001; a rate of 0 would be none
         rate = max(Fraction(fps).limit_denominator(1001), Fraction(1, 1001))
         self._av, self._path = av, path
-        self._container = av.open(str(path), "w", options={"movflags": "hybrid_fragmented"})
+        self._container = av.open(
+            str(path), "w", options={"movflags": "hybrid_fragmented", "flush_packets": "1"}
+        )
         self._stream = self._container.add_stream("libx264", rate=rate)
         self._stream.height, self._stream.width = size
         self._stream.pix_fmt = "yuv420p"  # the one layout that every browser plays
