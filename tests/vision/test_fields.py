@@ -174,11 +174,25 @@ def test_a_sure_joint_is_matched_before_a_doubtful_one_on_the_same_limb():
     bar = Skeleton("bar", ("a", "b", "c"), ((0, 1), (1, 2)))
     codec = FieldCodec(bar, 4, limb_width=3)
     one = np.array([[[40, 80, 1], [160, 83, 1], [160, 200, 1]]], float)
-    heat, fields = codec.encode([one], None, (240, 240)).maps
+    heat, fields = codec.encode([one], None, (480, 480)).maps
     fields[:, :, 20:, :2] *= 0.8
     for x, y in ((75, 81), (94, 81), (125, 82)):  # points that look a little like a b, on the limb itself
-        doubt = codec.heatmaps.encode([[[[0, 0, 0], [x, y, 1], [0, 0, 0]]]], None, (240, 240)).maps[0]
+        doubt = codec.heatmaps.encode([[[[0, 0, 0], [x, y, 1], [0, 0, 0]]]], None, (480, 480)).maps[0]
         both = np.maximum(heat, 0.6 * doubt)
         (found,) = codec.decode((both, fields))
         assert len(found) == 1
         assert np.abs(found.xy[0] - one[0, :, :2]).max() < 0.5
+
+
+def test_a_long_limb_waits_for_short_ones():
+    """Through somebody else's limb of the same direction, to a joint that is surer than one's own."""
+    bar = Skeleton("bar", ("a", "b"), ((0, 1),))
+    codec = FieldCodec(bar, 4, limb_width=3)
+    two = np.array([[[62, 42, 1], [62, 94, 1]], [[62, 122, 1], [62, 174, 1]]], float)
+    heat, fields = codec.encode([two], None, (240, 240)).maps
+    heat = heat.copy()
+    heat[:, 26:36, :, 0] = 0  # the second one's a is hidden
+    heat[:, :30, :, 1] *= 0.5  # the first one's b is doubtful
+    (found,) = codec.decode((heat, fields), min_keypoints=2)
+    assert len(found) == 1
+    assert np.abs(found.xy[0] - two[0, :, :2]).max() < 0.5

@@ -20,6 +20,8 @@ from .skeleton import Skeleton
 
 #: Peaks of one joint that are looked at, the highest; a diverged network has thousands.
 MOST_PEAKS = 128
+#: A limb longer than this part of the picture's longer side counts less, by the square of its excess.
+_REACH = 0.25
 
 
 class FieldCodec:
@@ -151,8 +153,13 @@ class FieldCodec:
         field = np.ascontiguousarray(field, np.float32)
         pose_groups.limb_scores(field, self._limbs, peaks, counts, half, self.floor, self.share, scores)
         # Joints that the heat maps doubt wait until the sure ones are matched; all that are sure are equal.
+        # So do long limbs: through a crowd they lie on the limbs of several people, who stand as they would.
         inner, outer = self._heights(peaks[:, :most])[self._limbs.T]
         scores *= inner[:, :, None] * outer[:, None, :]
+        inner, outer = peaks[:, :most, :2][self._limbs.T]
+        length = np.linalg.norm(inner[:, :, None] - outer[:, None, :], axis=-1)
+        reach = _REACH * max(field.shape[:2])
+        scores *= (reach / np.maximum(length, reach)) ** 2
         if self.matching == "hungarian":
             scores = hungarian(scores)
         pairs = np.nonzero(scores)
