@@ -1,6 +1,7 @@
 """What all tests share: one BLAS thread, no windows, reproducible random numbers, the way to real data."""
 
 import os
+import signal
 
 # Before numpy loads: BLAS threads would change last bits and fight with the kernels' own.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -12,6 +13,9 @@ import numpy as np
 import pytest
 
 from visionkit.kernels import jit
+
+# A runner in the background ignores Ctrl-C, and so would every command that tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
