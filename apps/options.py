@@ -305,7 +305,7 @@ def _serve(parser: Parser) -> None:
     parser.add_argument(
         "--weights", action="append", type=text, metavar="W",
         help="a shipped name or a .safetensors file, of boxes or poses; may be given several times "
-        "(yolo-nano-person)",
+        "(yolo-nano-person and openpose-lite)",
     )  # fmt: skip
     parser.add_argument(
         "--port", type=whole(0, 65_535), default=8000, metavar="N", help="on 127.0.0.1; 0: any (8000)"
@@ -344,7 +344,7 @@ VERBS = (
     Verb("track", "Follow and count objects in videos and sequences of pictures.", "track", _track,
          "visionkit track clip.mp4 --out out --line door=100,300,500,300"),
     Verb("serve", "Open a page in the browser for pictures and the camera.", "serve", _serve,
-         "visionkit serve --weights yolo-nano-person --weights runs/poses/best.safetensors"),
+         "visionkit serve --weights openpose-lite --weights runs/first/best.safetensors"),
     Verb("train", "Train a detector or a pose network on your data, or go on with a run.", "train", _train,
          "visionkit train --train-json train.json --train-images pictures "
          "--val-json val.json --val-images pictures --out runs/first"),

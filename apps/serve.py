@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from visionkit.errors import UsageError
 
 from .detector import WEIGHTS, open_detector, use_threads
-from .pose import open_pose
+from .pose import POSE, open_pose
 from .terminal import say
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def offered(args: argparse.Namespace) -> "dict[str, Ready]":
     from visionkit.models.zoo import task
 
     models: dict[str, Ready] = {}
-    for weights in args.weights or [WEIGHTS]:
+    for weights in args.weights or [WEIGHTS, POSE]:
         one = argparse.Namespace(**{**vars(args), "weights": weights, "prototxt": None, "detector": None})
         stem = name = Path(weights).stem
         number = 2

@@ -103,3 +103,19 @@ def test_one_person_behind_the_shipped_detector(visionkit, tmp_path):
     assert len(found) == 17
     assert behind.out != whole.out
     assert json.loads(whole.out)["image_size"] == [600, 512]
+
+
+def test_the_shipped_network_finds_the_woman_of_the_portrait(visionkit):
+    """By default; eyes above the nose, shoulders below and at either side, left and right as she has them."""
+    one = json.loads(visionkit("pose", "--json").out)
+    assert one["skeleton"] == "coco-17"
+    assert len(one["confidence"]) == 1
+    point = dict(zip(one["keypoints"], one["xy"][0], strict=True))
+    sure = dict(zip(one["keypoints"], one["keypoint_confidence"][0], strict=True))
+    seen = ("nose", "left_eye", "right_eye", "left_shoulder", "right_shoulder")
+    assert min(sure[name] for name in seen) > 0.1
+    assert max(point["left_eye"][1], point["right_eye"][1]) < point["nose"][1]
+    assert point["nose"][1] < min(point["left_shoulder"][1], point["right_shoulder"][1])
+    assert point["right_eye"][0] < point["nose"][0] < point["left_eye"][0]
+    assert point["right_shoulder"][0] < point["right_eye"][0]
+    assert point["left_eye"][0] < point["left_shoulder"][0]

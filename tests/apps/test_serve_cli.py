@@ -71,5 +71,6 @@ def test_models_are_named_after_their_files(weights, pose_weights, tmp_path):
     assert models["poses"].skeleton.name == "coco-17"
 
 
-def test_the_shipped_detector_by_default():
-    assert list(offered(argparse.Namespace(weights=None, threads=None))) == ["yolo-nano-person"]
+def test_the_shipped_networks_by_default():
+    models = offered(argparse.Namespace(weights=None, threads=None))
+    assert list(models) == ["yolo-nano-person", "openpose-lite"]
