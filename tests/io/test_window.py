@@ -18,13 +18,21 @@ from visionkit.errors import FileError
 from visionkit.io import window as windows
 from visionkit.io.window import KEYS, Status, Threshold, Window, has_display, overlay
 
-# Each frame is a shade of red that says its number; every step prints number and threshold.
+# Each frame is a shade of red that says its number; every step prints number and threshold. Keys are told
+# when they have been heard: of several that come while nobody listens, OpenCV keeps the last.
 SHOW = """
     import logging, sys, time
     import numpy as np
     from visionkit.io.window import Status, Threshold, Window
 
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    hear = Window._press
+
+    def tell(self, key, frame):
+        hear(self, key, frame)
+        print("heard", key, flush=True)
+
+    Window._press = tell
     threshold, STATUS = Threshold(0.4), Status(29.9, 31.2, 7)
     with Window("a window under test", threshold, sys.argv[1]) as window:
         number = 0
@@ -73,8 +81,12 @@ class Shown:
         done = subprocess.run(["xdotool", *words], env=self.env, check=True, capture_output=True, text=True)
         return done.stdout
 
-    def press(self, key):
+    def send(self, key):
         self.tool("key", "--window", self.window, key)
+
+    def press(self, key):
+        self.send(key)
+        self.wait_for("heard")
 
     def wait_for(self, beginning):
         """The words of the next line that begins so."""
@@ -86,8 +98,10 @@ class Shown:
     def write(self):
         """Have a picture written: where it is. All frames before are in `frames` by then."""
         self.frames = []
-        self.press("w")
-        return Path(self.wait_for("wrote")[1])
+        self.send("w")
+        path = Path(self.wait_for("wrote")[1])
+        self.wait_for("heard")
+        return path
 
     def pause(self):
         """The number of the frame that is shown now."""
@@ -104,7 +118,7 @@ class Shown:
         return any(self.wait_for("frame")[2] == value for _ in range(200))
 
     def end(self, key):
-        self.press(key)
+        self.send(key)
         self.wait_for("closed")
         return self.process.wait(20)
 
@@ -126,7 +140,6 @@ def test_quit(shown, key):
     assert shown.end(key) == 0
 
 
-@pytest.mark.slow  # keys and repaints race on a quick machine
 def test_pause_one_step_and_on(shown):
     number = shown.pause()
     for step in (1, 2):
@@ -141,7 +154,6 @@ def test_pause_one_step_and_on(shown):
     assert shown.end("q") == 0
 
 
-@pytest.mark.slow  # keys and repaints race on a quick machine
 def test_a_step_out_of_the_run_pauses(shown):
     shown.press("s")
     shown.write()
@@ -174,12 +186,11 @@ def test_pictures_are_written_without_the_overlay(shown, tmp_path):
 
 def test_a_folder_that_cannot_be_written_stops_nothing(shown, tmp_path):
     tmp_path.rename(tmp_path.with_name("elsewhere"))
-    shown.press("w")
+    shown.send("w")
     assert "No such file" in " ".join(shown.wait_for(str(tmp_path)))
     assert shown.end("q") == 0
 
 
-@pytest.mark.slow  # keys and repaints race on a quick machine
 def test_the_screen_shows_frame_status_and_keys(shown):
     shown.pause()
     plain = shown.picture()
