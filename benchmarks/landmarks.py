@@ -8,12 +8,10 @@ Prints the mean error over the distance of the outer corners of the eyes (NME), 
 
 import argparse
 import sys
-import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from lines import Lines
 
 from visionkit.data.loader import Loader
 from visionkit.data.person_crops import PersonCrops
@@ -21,7 +19,6 @@ from visionkit.data.pose_transforms import PersonAugment
 from visionkit.datasets.faces import FacesDataset
 from visionkit.engine.interrupt import Interrupted
 from visionkit.engine.landmarks import LandmarkCriterion, LandmarkValidation, run
-from visionkit.engine.progress import Silent
 from visionkit.engine.settings import Settings
 from visionkit.engine.trainer import Trainer
 from visionkit.engine.tweaked import TweakedRegressors
@@ -32,20 +29,6 @@ from visionkit.weights import safetensors
 MEAN, SCALE, PADDING = 114.0, 1 / 64, 1.25
 #: Times that every training face is shown to TCNN, another crop each time: some hundred for each regressor.
 PASSES = 10
-
-
-class Lines(Silent):
-    """A line for every evaluation."""
-
-    def __init__(self) -> None:
-        self._begin = time.monotonic()
-
-    def row(self, row: Mapping[str, Any]) -> None:
-        """Error, loss and the minutes so far."""
-        if "NME" in row:
-            minutes = (time.monotonic() - self._begin) / 60
-            facts = f"NME {row['NME']:.4f}, training loss {row['loss/points']:.4f}"
-            print(f"epoch {row['epoch']:3}: {facts}, {minutes:.2f} minutes", flush=True)
 
 
 def arguments() -> argparse.Namespace:
@@ -82,7 +65,7 @@ def tweak(
 
 def main() -> int:
     given = arguments()
-    begin = time.monotonic()
+    lines = Lines("NME", ".4f", "loss/points")
     size = LandmarkNet.size
     train, val = (
         PersonCrops(
@@ -103,7 +86,7 @@ def main() -> int:
     )
     trainer = Trainer(
         network, criterion, loader, given.out, settings, validation=validation, mean=MEAN, scale=SCALE,
-        progress=Lines(), identity={"data": train.hash(), "seed": given.seed, "loss": given.loss},
+        progress=lines, identity={"data": train.hash(), "seed": given.seed, "loss": given.loss},
     )  # fmt: skip
     folder = trainer.fit(resume=given.resume).folder
     network.load_state_dict(safetensors.read(folder / "last.safetensors")[0])
@@ -115,7 +98,7 @@ def main() -> int:
     (features,) = run(network.features, validation.images, MEAN, SCALE)
     for name, scores in (("network", validation(network)), ("TCNN", validation.score(regressors(features)))):
         print(f"{name:8} NME {scores['NME']:.4f}, AUC {scores['AUC']:.4f}, FR {scores['FR']:.4f}")
-    print(f"{(time.monotonic() - begin) / 60:.2f} minutes in all")
+    print(f"{lines.minutes} in all")
     print(folder)
     return 0
 

@@ -10,19 +10,17 @@ FOLDER holds the four idx files, gzipped or not. The recipe is the published one
 
 import argparse
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from lines import Lines
 from numpy.typing import NDArray
 
 from visionkit import functional as F
 from visionkit.datasets.mnist import Mnist
 from visionkit.engine.interrupt import Interrupted
-from visionkit.engine.progress import Silent
 from visionkit.engine.settings import Settings
 from visionkit.engine.trainer import Trainer
 from visionkit.engine.validation import inference_mode
@@ -107,19 +105,6 @@ class Accuracy:
         return {"accuracy": right / len(self.digits)}
 
 
-class Lines(Silent):
-    """A line per epoch."""
-
-    def __init__(self) -> None:
-        self._begin = time.monotonic()
-
-    def row(self, row: Mapping[str, Any]) -> None:
-        """Accuracy, loss and the minutes so far."""
-        minutes = (time.monotonic() - self._begin) / 60
-        facts = f"accuracy {row['accuracy']:.2%}, training loss {row['loss/cross-entropy']:.4f}"
-        print(f"epoch {row['epoch']:2}: {facts}, {minutes:.2f} minutes", flush=True)
-
-
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with the idx files")
@@ -134,7 +119,7 @@ def arguments() -> argparse.Namespace:
 
 def main() -> int:
     given = arguments()
-    begin = time.monotonic()
+    lines = Lines("accuracy", ".2%", "loss/cross-entropy")
     train, test = Mnist.read(given.data, "train"), Mnist.read(given.data, "test")
     train = Mnist(train.images[: given.digits], train.labels[: given.digits])
     recipe = Recipe(
@@ -143,14 +128,14 @@ def main() -> int:
     network = MnistNet(rng=np.random.default_rng(given.seed))
     trainer = Trainer(
         network, criterion, DigitLoader(train, 50, given.seed), given.out, recipe,
-        validation=Accuracy(test), scale=1 / 255, optimiser=recipe.optimiser, progress=Lines(),
+        validation=Accuracy(test), scale=1 / 255, optimiser=recipe.optimiser, progress=lines,
         identity={"data": "MNIST", "digits": len(train), "seed": given.seed},
     )  # fmt: skip
     summary = trainer.fit(resume=given.resume)
     print(
         f"best {summary.best:.2%} after epoch {summary.best_epoch}, last {summary.rows[-1]['accuracy']:.2%}"
     )
-    print(f"{(time.monotonic() - begin) / 60:.2f} minutes in all")
+    print(f"{lines.minutes} in all")
     print(summary.folder)
     return 0
 

@@ -2,7 +2,7 @@
 
 import csv
 import hashlib
-import importlib.util
+import importlib
 import os
 import subprocess
 import sys
@@ -17,12 +17,9 @@ SCRIPT = ROOT / "benchmarks" / "mnist.py"
 
 @pytest.fixture(scope="module")
 def recipe():
-    spec = importlib.util.spec_from_file_location("mnist_benchmark", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(SCRIPT.parent)
+        yield importlib.import_module("mnist")
 
 
 @pytest.fixture
