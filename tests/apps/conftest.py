@@ -1,14 +1,17 @@
-"""A small data set on disk, a detector that has learned nothing, and the command line as a function."""
+"""A small data set on disk, networks that have learned nothing, what serves them, and the command line."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
 from visionkit.apps.cli import main
 from visionkit.datasets.convert import convert
 from visionkit.datasets.shapes import NAMES, ShapesDataset
+
+if TYPE_CHECKING:
+    from tests.apps.serving import Serving
 
 
 class Ran(NamedTuple):
@@ -72,3 +75,20 @@ def pose_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "poses.safetensors"
     save(path, kind.network(info.channels, seed=0), info)
     return path
+
+
+@pytest.fixture(scope="module")
+def models(weights: Path, pose_weights: Path) -> dict[str, Any]:
+    """What `served` offers: a detector named boxes, and a network of poses."""
+    from tests.apps.serving import opened
+
+    return {"boxes": opened(weights), "poses": opened(pose_weights)}
+
+
+@pytest.fixture(scope="module")
+def served(models: dict[str, Any]) -> Iterator["Serving"]:
+    """A server with both models."""
+    from tests.apps.serving import Serving
+
+    with Serving(models) as serving:
+        yield serving

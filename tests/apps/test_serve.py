@@ -11,20 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.apps.serving import Serving, opened, png, without_times
+from tests.apps.serving import png, without_times
 from visionkit.apps.results import record
 from visionkit.io.image import read_image
-
-
-@pytest.fixture(scope="module")
-def models(weights, pose_weights):
-    return {"boxes": opened(weights), "poses": opened(pose_weights)}
-
-
-@pytest.fixture(scope="module")
-def served(models):
-    with Serving(models) as serving:
-        yield serving
 
 
 def expected(models, name, data, confidence=None):

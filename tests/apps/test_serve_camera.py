@@ -7,22 +7,11 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.apps.serving import LONG, SHORT, Gate, Serving, opened, png, until, without_times
+from tests.apps.serving import LONG, SHORT, Gate, Serving, png, until, without_times
 
 pytest.importorskip("websockets", reason="websockets is not installed: pip install 'visionkit[serve]'")
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
-
-
-@pytest.fixture(scope="module")
-def models(weights, pose_weights):
-    return {"boxes": opened(weights), "poses": opened(pose_weights)}
-
-
-@pytest.fixture(scope="module")
-def served(models):
-    with Serving(models) as serving:
-        yield serving
 
 
 @pytest.mark.parametrize("name", ["boxes", "poses"])
