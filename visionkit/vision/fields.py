@@ -154,8 +154,8 @@ class FieldCodec:
         pose_groups.limb_scores(field, self._limbs, peaks, counts, half, self.floor, self.share, scores)
         # Joints that the heat maps doubt wait until the sure ones are matched; all that are sure are equal.
         # So do long limbs: through a crowd they lie on the limbs of several people, who stand as they would.
-        inner, outer = self._heights(peaks[:, :most])[self._limbs.T]
-        scores *= inner[:, :, None] * outer[:, None, :]
+        inner_height, outer_height = self._heights(peaks[:, :most])[self._limbs.T]
+        scores *= inner_height[:, :, None] * outer_height[:, None, :]
         inner, outer = peaks[:, :most, :2][self._limbs.T]
         length = np.linalg.norm(inner[:, :, None] - outer[:, None, :], axis=-1)
         reach = _REACH * max(field.shape[:2])
