@@ -8,7 +8,7 @@ from typing import Any
 from ..data.dataset import DetectionDataset
 from ..data.loader import Loader, Recipe
 from ..nn import Module
-from .info import Description
+from .description import Description
 from .progress import Progress
 from .settings import Settings
 from .trainer import Trainer

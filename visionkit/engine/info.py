@@ -1,20 +1,14 @@
 """What a weight file says about its detector: enough to run, train and score it without guessing."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
-from ..errors import WeightsError
 from ..vision.losses import YoloLoss
 from ..vision.yolo import YoloCodec
 from ..weights.files import StrPath
 from .criterion import DetectionCriterion
-
-FORMAT = "visionkit-1"
-_JSON = (
-    "classes", "anchors", "strides", "input_size", "preprocessing", "codec", "assignment", "loss", "training",
-)  # fmt: skip
+from .description import reading, texts
 
 #: Weights of the loss that trained well with each assignment: where fewer places are positive, the mean
 #: over all places wants a higher weight of the objectness.
@@ -26,28 +20,6 @@ LOSS_WEIGHTS = {
 }
 
 Anchors = tuple[tuple[tuple[float, float], ...], ...]
-
-
-class Description(Protocol):
-    """What a weight file says of its network, as far as a training asks: `DetectorInfo` or `PoseInfo`."""
-
-    @property
-    def input_size(self) -> tuple[int, int]:
-        """(height, width) of the network's input."""
-
-    @property
-    def mean(self) -> float:
-        """The network sees (pixel - mean) * scale."""
-
-    @property
-    def scale(self) -> float:
-        """See `mean`."""
-
-    def criterion(self) -> Any:
-        """The loss it is trained with."""
-
-    def to_metadata(self, training: Mapping[str, Any] | None = None) -> dict[str, str]:
-        """Texts by name for a safetensors file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,29 +70,17 @@ class DetectorInfo:
 
     def to_metadata(self, training: Mapping[str, Any] | None = None) -> dict[str, str]:
         """Texts by name for a safetensors file; `training` replaces the summary."""
-        classes = [
-            {"id": number, "name": name} for number, name in zip(self.category_ids, self.names, strict=True)
-        ]
-        preprocessing = {"mean": self.mean, "scale": self.scale, "channels": "RGB", "resize": "letterbox",
-                         "position": "centre", "padding": 114}  # fmt: skip
-        values = {
-            "classes": classes,
-            "anchors": self.anchors,
-            "strides": self.strides,
-            "input_size": self.input_size,
-            "preprocessing": preprocessing,
-            "codec": {"form": self.form, "class_scores": self.class_scores},
-            "assignment": self.assignment,
-            "loss": dict(self.loss),
-            "training": dict(self.training if training is None else training),
-        }
-        texts = {
-            "format": FORMAT,
-            "task": "detect",
-            "architecture": self.architecture,
-            "licence": self.licence,
-        }
-        return texts | {name: json.dumps(value) for name, value in values.items()}
+        return texts(
+            "detect",
+            self,
+            training,
+            resize="letterbox",
+            anchors=self.anchors,
+            strides=self.strides,
+            codec={"form": self.form, "class_scores": self.class_scores},
+            assignment=self.assignment,
+            loss=dict(self.loss),
+        )
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str], file: StrPath | None = None) -> Self:
@@ -129,53 +89,19 @@ class DetectorInfo:
         Raises:
             WeightsError: an entry is missing or malformed; the message names it.
         """
-        if metadata.get("format") != FORMAT or metadata.get("task") != "detect":
-            raise WeightsError(
-                f"metadata without format {FORMAT} and task detect: no telling what network this is",
-                file=file,
-                value={key: metadata.get(key) for key in ("format", "task")},
-                remedy="name the model, or convert the file with `visionkit weights convert`",
-            )
-        key = ""
-        try:
-            found: dict[str, Any] = {}
-            for key in (
-                "classes",
-                "anchors",
-                "strides",
-                "input_size",
-                "preprocessing",
-                "codec",
-                "loss",
-                "training",
-            ):
-                found[key] = json.loads(metadata[key])
-            for key in ("architecture", "licence", "assignment"):
-                found[key] = json.loads(metadata[key]) if key == "assignment" else metadata[key]
-            key = "classes"
-            names = tuple(str(entry["name"]) for entry in found["classes"])
-            ids = tuple(int(entry["id"]) for entry in found["classes"])
-            key = "preprocessing"
-            mean, scale = float(found[key]["mean"]), float(found[key]["scale"])
-            key = "anchors"
-            anchors = tuple(tuple((float(w), float(h)) for w, h in row) for row in found[key])
-            key = "input_size"
-            height, width = map(int, found[key])
-            key = "strides"
-            strides = tuple(map(int, found[key]))
-            key = "codec"
+        with reading(metadata, "detect", file) as entries:
             info = cls(
-                metadata["architecture"], names, ids, anchors, strides, (height, width), mean, scale,
-                found["codec"]["form"], found["codec"]["class_scores"], found["assignment"], found["loss"],
-                metadata["licence"], found["training"],
-            )  # fmt: skip
+                **entries.common(),
+                anchors=tuple(
+                    tuple((float(w), float(h)) for w, h in level) for level in entries.json("anchors")
+                ),
+                strides=tuple(map(int, entries.json("strides"))),
+                assignment=entries.json("assignment"),
+                loss=entries.json("loss"),
+                form=entries.json("codec")["form"],
+                class_scores=entries.json("codec")["class_scores"],
+            )
             info.codec().map_sizes(info.input_size)
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            if isinstance(error, WeightsError):
-                raise
-            raise WeightsError(
-                f"bad metadata: {type(error).__name__}: {error}", file=file, place=f"metadata {key!r}"
-            ) from None
         return info
 
     def with_assignment(self, assignment: str) -> Self:

@@ -1,22 +1,18 @@
 """What a weight file says about its pose network: enough to run, train and score it without guessing."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
-from ..errors import UsageError, VisionKitError, WeightsError
+from ..errors import UsageError
 from ..vision.fields import FieldCodec
 from ..vision.heatmaps import HeatmapCodec
 from ..vision.skeleton import Skeleton
 from ..weights.files import StrPath
-from .info import FORMAT
+from .description import reading, texts
 from .pose_criterion import PoseCriterion
 
 PEOPLE = ("many", "one")
-_JSON = (
-    "classes", "skeleton", "input_size", "people", "codec", "preprocessing", "crop", "loss", "training",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +87,12 @@ class PoseInfo:
     def to_metadata(self, training: Mapping[str, Any] | None = None) -> dict[str, str]:
         """Texts by name for a safetensors file; `training` replaces the summary."""
         skeleton = self.skeleton
-        classes = [
-            {"id": number, "name": name} for number, name in zip(self.category_ids, self.names, strict=True)
-        ]
-        values = {
-            "classes": classes,
-            "skeleton": {
+        return texts(
+            "pose",
+            self,
+            training,
+            resize="letterbox" if self.people == "many" else "crop",
+            skeleton={
                 "name": skeleton.name,
                 "keypoints": skeleton.keypoints,
                 "limbs": skeleton.limbs,
@@ -105,28 +101,16 @@ class PoseInfo:
                 "guessed": skeleton.guessed,
                 "colours": skeleton.colours,
             },
-            "input_size": self.input_size,
-            "people": self.people,
-            "codec": {
+            people=self.people,
+            codec={
                 "stride": self.stride,
                 "sigma": self.sigma,
                 "limb_width": self.limb_width,
                 "background": self.background,
             },
-            "preprocessing": {
-                "mean": self.mean,
-                "scale": self.scale,
-                "channels": "RGB",
-                "resize": "letterbox" if self.people == "many" else "crop",
-                "position": "centre",
-                "padding": 114,
-            },
-            "crop": {"padding": self.padding},
-            "loss": {"focus": self.focus},
-            "training": dict(self.training if training is None else training),
-        }
-        texts = {"format": FORMAT, "task": "pose", "architecture": self.architecture, "licence": self.licence}
-        return texts | {name: json.dumps(value) for name, value in values.items()}
+            crop={"padding": self.padding},
+            loss={"focus": self.focus},
+        )
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str], file: StrPath | None = None) -> Self:
@@ -135,44 +119,21 @@ class PoseInfo:
         Raises:
             WeightsError: an entry is missing or malformed; the message names it.
         """
-        if metadata.get("format") != FORMAT or metadata.get("task") != "pose":
-            raise WeightsError(
-                f"metadata without format {FORMAT} and task pose: no network of poses",
-                file=file,
-                value={key: metadata.get(key) for key in ("format", "task")},
+        with reading(metadata, "pose", file) as entries:
+            skeleton = _skeleton(entries.json("skeleton"))
+            padding, focus = float(entries.json("crop")["padding"]), float(entries.json("loss")["focus"])
+            people, common, codec = entries.json("people"), entries.common(), entries.json("codec")
+            return cls(
+                **common,
+                skeleton=skeleton,
+                people=people,
+                stride=int(codec["stride"]),
+                sigma=float(codec["sigma"]),
+                limb_width=float(codec["limb_width"]),
+                background=bool(codec["background"]),
+                padding=padding,
+                focus=focus,
             )
-        key = ""
-        try:
-            found: dict[str, Any] = {}
-            for key in _JSON:
-                found[key] = json.loads(metadata[key])
-            for key in ("architecture", "licence"):
-                found[key] = metadata[key]
-            key = "skeleton"
-            skeleton = _skeleton(found[key])
-            key = "classes"
-            names = tuple(str(entry["name"]) for entry in found[key])
-            ids = tuple(int(entry["id"]) for entry in found[key])
-            key = "input_size"
-            height, width = map(int, found[key])
-            key = "preprocessing"
-            mean, scale = float(found[key]["mean"]), float(found[key]["scale"])
-            key = "crop"
-            padding = float(found[key]["padding"])
-            key = "loss"
-            focus = float(found[key]["focus"])
-            key = "codec"
-            codec = found[key]
-            info = cls(
-                found["architecture"], skeleton, names, ids, (height, width), int(codec["stride"]),
-                found["people"], float(codec["sigma"]), float(codec["limb_width"]), bool(codec["background"]),
-                mean, scale, padding, focus, found["licence"], found["training"],
-            )  # fmt: skip
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, VisionKitError) as error:
-            raise WeightsError(
-                f"bad metadata: {type(error).__name__}: {error}", file=file, place=f"metadata {key!r}"
-            ) from None
-        return info
 
     def with_skeleton(
         self, skeleton: Skeleton, names: tuple[str, ...], category_ids: tuple[int, ...]

@@ -16,8 +16,9 @@ from ..graph import compile as compile_network
 from ..nn import Module
 from ..vision.letterbox import Letterbox
 from ..vision.protocols import Maps
+from .description import Description
 from .evaluator import evaluate, match_classes
-from .info import Description, DetectorInfo
+from .info import DetectorInfo
 from .scores import Scores
 
 _CACHE_BYTES = 1_000_000_000
