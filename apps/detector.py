@@ -121,8 +121,6 @@ def describe(
     from visionkit.engine.detector import for_data
     from visionkit.models.zoo import card, open_weights
 
-    if model and weights:
-        raise UsageError("--model and --weights exclude each other: weights know their network")
     info = open_weights(weights)[1] if weights else card(model or MODEL).info(dataset.names)
     info = replace(info, input_size=size or info.input_size)
     if assignment:

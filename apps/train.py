@@ -36,11 +36,9 @@ def run(args: argparse.Namespace) -> int:
     folder = Path(args.resume or args.out).absolute()
     from visionkit.models.zoo import task
 
-    if args.model and args.weights:
-        raise UsageError("--model and --weights exclude each other: weights know their network")
+    poses = task(args.model, args.weights) == "pose"
     if args.backbone and args.weights:
         raise UsageError("--backbone and --weights exclude each other: weights bring their own")
-    poses = task(args.model, args.weights) == "pose"
     sets = [
         open_dataset(
             getattr(args, f"{part}_json"), getattr(args, f"{part}_images"), getattr(args, part),

@@ -16,7 +16,7 @@ from visionkit.engine.pose_predictor import PosePredictor
 from visionkit.engine.pose_transfer import transfer_poses
 from visionkit.engine.predictor import Predictor
 from visionkit.engine.transfer import Transfer, transfer, transfer_backbone
-from visionkit.errors import UnknownNameError, WeightsError
+from visionkit.errors import UnknownNameError, UsageError, WeightsError
 from visionkit.graph import Ranges
 from visionkit.nn import Module
 from visionkit.nn.init import Unset
@@ -110,9 +110,13 @@ def task(model: str | None, weights: str | os.PathLike[str] | None) -> str:
     """What is found by an architecture, or by a shipped name or weight file: "detect" or "pose".
 
     Raises:
+        UsageError: both are named.
         UnknownNameError: no such name.
         FileError, WeightsError: the file cannot be read.
     """
+    if model and weights:
+        reason, remedy = "model and weights exclude each other", "leave the model out: weights know theirs"
+        raise UsageError(reason, value=(model, str(weights)), remedy=remedy)
     if weights:
         return "pose" if safetensors.read_metadata(find(weights)).get("task") == "pose" else "detect"
     if model and model not in CARDS and model not in POSE_CARDS:

@@ -213,6 +213,13 @@ def test_the_oracle_tells_what_perfect_maps_would_score(visionkit, puppets):
     assert "a perfect network would reach AP 100.0 %" in text
 
 
+def test_the_oracle_takes_a_model_or_weights(visionkit, puppets):
+    data = ("--json-annotations", puppets / "train" / "train.json", "--oracle")
+    ran = visionkit("data", "check", *data, "--model", "hourglass-lite", "--weights", SHIPPED)
+    assert ran.code == 2
+    assert "model and weights exclude each other" in ran.err
+
+
 @pytest.mark.parametrize(("precision", "kind"), [("bfloat16", BFLOAT16), ("int8", INT8)])
 def test_scores_of_other_precisions_are_compared(visionkit, run, puppets, tmp_path, precision, kind):
     needs(kind)
