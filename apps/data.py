@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from visionkit.errors import DataError
-from visionkit.weights.files import file_error
+from visionkit.weights.files import make_folder
 
 from .dataset import from_data_flags, mention_problems
 
@@ -49,7 +49,7 @@ def _split(args: argparse.Namespace) -> int:
     dataset = from_data_flags(args, pictures=False)
     mention_problems(dataset)
     parts = split(dataset.to_coco(), {"train": 1 - args.val, "val": args.val}, seed=args.seed)
-    folder = _new_folder(args.out)
+    folder = make_folder(args.out)
     for name in parts:
         path = folder / f"{name}.json"
         if path.exists():
@@ -89,7 +89,7 @@ def _show(args: argparse.Namespace) -> int:
 
     dataset = from_data_flags(args)
     mention_problems(dataset)
-    folder = _new_folder(args.out)
+    folder = make_folder(args.out)
     for index in range(min(args.count, len(dataset))):
         sample = dataset[index]
         ones = np.ones(len(sample.boxes), np.float32)
@@ -114,12 +114,3 @@ def box_sizes(dataset: "DetectionDataset", size: tuple[int, int]) -> tuple[Any, 
         sizes.append((boxes[:, 2:] - boxes[:, :2]) * scale)
         classes.append(record.class_id[~record.crowd])
     return np.concatenate(sizes), np.concatenate(classes)
-
-
-def _new_folder(name: str) -> Path:
-    folder = Path(name).absolute()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise file_error(error, folder, "make the folder") from None
-    return folder

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from visionkit.errors import UsageError
-from visionkit.io.files import atomic_write
 from visionkit.vision.poses import Poses
-from visionkit.weights.files import file_error
+from visionkit.weights.files import atomic_write, file_error, make_folder
 
 from .results import Look, Take
 from .terminal import say
@@ -58,10 +57,7 @@ class Files:
         names = (stem + ending + (f"-{number}" if number > 1 else "") for number in count(1))
         name = next(name for name in names if self._is_free(name, suffixes))
         self._taken.add(name.casefold())
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise file_error(error, self.path, "make the folder") from None
+        make_folder(self.path)
         return name
 
     def _is_free(self, name: str, suffixes: Sequence[str]) -> bool:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from visionkit.io.files import atomic_write
-from visionkit.weights.files import file_error
+from visionkit.weights.files import atomic_write, make_folder
 
 if TYPE_CHECKING:
     from visionkit.engine.scores import Scores
@@ -26,11 +25,7 @@ def write_report(folder: Path, scores: "Scores", entries: Sequence[Any]) -> Path
     Raises:
         FileError: the folder cannot be made or written.
     """
-    folder = folder.absolute()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise file_error(error, folder, "make the folder") from None
+    folder = make_folder(folder)
     atomic_write(folder / "scores.json", json.dumps(scores.to_dict(), indent=1) + "\n")
     atomic_write(folder / "detections.json", json.dumps(list(entries)) + "\n")
     atomic_write(folder / "precision_recall.png", _curves(scores))

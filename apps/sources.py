@@ -9,9 +9,9 @@ from pathlib import Path
 
 from visionkit.errors import DataError, FileError, UsageError
 from visionkit.io.address import hidden
-from visionkit.io.files import read_bytes
 from visionkit.io.image import Picture, read_image
 from visionkit.io.video import Video, is_live, is_video
+from visionkit.weights.files import read_bytes
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff")
 _LIST_BYTES = 100_000_000

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from visionkit.errors import DataError, FileError, UsageError
-from visionkit.io.files import read_bytes
+from visionkit.weights.files import read_bytes
 
 from .dataset import mention_problems, open_dataset
 from .detector import describe, describe_poses, use_threads

@@ -11,7 +11,7 @@ from visionkit.data.dataset import DetectionDataset, Record
 from visionkit.data.problems import Problems
 from visionkit.data.strict_json import read_json
 from visionkit.errors import DataError, FileError
-from visionkit.io.files import atomic_write, safe_join
+from visionkit.weights.files import atomic_write, safe_join
 
 from .coco_check import Notes, Row, check_document
 

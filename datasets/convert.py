@@ -12,8 +12,8 @@ from xml.sax.saxutils import escape
 
 from visionkit.data.dataset import DetectionDataset, Record
 from visionkit.errors import DataError, FileError, UnknownNameError
-from visionkit.io.files import atomic_write
 from visionkit.io.image import read_header, write_image
+from visionkit.weights.files import atomic_write, file_error
 
 from .coco import write_coco
 
@@ -39,12 +39,13 @@ def convert(dataset: DetectionDataset, to: str, out: StrPath, *, split: str = "t
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
-            raise FileError("the folder is not empty; nothing in it is overwritten", file=folder)
+            reason = "the folder is not empty; nothing in it is overwritten"
+            raise FileError(reason, file=folder, remedy="choose a new one")
         writers[to](dataset, folder, split)
     except FileError:
         raise
     except OSError as error:
-        raise FileError(f"cannot write: {error.strerror or error}", file=folder) from None
+        raise file_error(error, folder, "write") from None
     return folder
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visionkit.errors import DataError, FileError, UsageError
-from visionkit.io.files import read_bytes
+from visionkit.weights.files import read_bytes
 
 _MAX_BYTES = 500_000_000
 _FILES = {"train": "train", "test": "t10k"}

@@ -9,8 +9,8 @@ from pathlib import Path
 from visionkit.data.dataset import DetectionDataset, Record
 from visionkit.data.problems import Problems
 from visionkit.errors import DataError, FileError
-from visionkit.io.files import read_bytes, safe_join
 from visionkit.io.image import image_size
+from visionkit.weights.files import read_bytes, safe_join
 
 from .coco_check import Notes
 

@@ -8,7 +8,15 @@ import threading
 import pytest
 
 from visionkit.errors import DataError, FileError
-from visionkit.weights.files import TEMPORARY, atomic_write, read_bytes, safe_join, sha256, sweep
+from visionkit.weights.files import (
+    TEMPORARY,
+    atomic_write,
+    make_folder,
+    read_bytes,
+    safe_join,
+    sha256,
+    sweep,
+)
 
 
 def test_reads_regular_files_only(tmp_path):
@@ -69,6 +77,15 @@ def test_failing_writer_leaves_the_old_file(tmp_path):
         atomic_write(tmp_path / "f", fail)
     assert (tmp_path / "f").read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["f"]
+
+
+def test_a_folder_is_made_with_its_parents_and_again(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert make_folder("a/b") == make_folder("a/b") == tmp_path / "a" / "b"
+    atomic_write("file", b"")
+    for name in ("file", "file/below"):
+        with pytest.raises(FileError, match=f"{name}: cannot make the folder"):
+            make_folder(name)
 
 
 def test_full_disk_leaves_the_old_file(tmp_path):

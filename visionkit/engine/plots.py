@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..weights.files import atomic_write, file_error
+from ..weights.files import atomic_write, make_folder
 
 Row = Mapping[str, float | int | None]
 
@@ -35,10 +35,7 @@ def draw(rows: Sequence[Row], folder: Path) -> None:
     for name in dict.fromkeys(name for row in rows for name in row):
         if name not in _COUNTERS and any(row.get(name) is not None for row in rows):
             plots.setdefault(_plot(name.removeprefix(_TRAINING)), []).append(name)
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise file_error(error, folder, "make the folder of plots") from None
+    make_folder(folder)
     for plot, names in plots.items():
         figure = Figure(figsize=(7, 4.2), dpi=110, layout="constrained")
         FigureCanvasAgg(figure)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import FileError
-from ..weights.files import atomic_write, file_error, sweep
+from ..weights.files import atomic_write, file_error, make_folder, sweep
 from .checkpoint import Checkpoints
 from .lock import Lock
 
@@ -38,10 +38,7 @@ class RunFolder:
         self._lock = Lock(self.path / "run.lock")
 
     def __enter__(self) -> "RunFolder":
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise file_error(error, self.path, "make the run folder") from None
+        make_folder(self.path)
         self._lock.__enter__()
         try:
             self._tidy()

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from .files import open_regular
+from ..weights.files import open_regular
 from .opencv import import_cv2
 
 Frame = NDArray[np.uint8]

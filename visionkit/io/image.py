@@ -33,7 +33,7 @@ from PIL import (
 )
 
 from ..errors import DataError, ShapeError, UsageError
-from .files import atomic_write, read_bytes
+from ..weights.files import atomic_write, read_bytes
 
 Picture = NDArray[np.uint8]
 Source = str | os.PathLike[str] | bytes

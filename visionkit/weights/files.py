@@ -113,6 +113,20 @@ def atomic_write(path: StrPath, content: bytes | str | Callable[[BinaryIO], obje
         raise file_error(error, path, "write") from None
 
 
+def make_folder(path: StrPath) -> Path:
+    """The absolute path of a folder, which is made, with its parents, where it is not there.
+
+    Raises:
+        FileError: it cannot be made.
+    """
+    folder = Path(path).absolute()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise file_error(error, folder, "make the folder") from None
+    return folder
+
+
 def sweep(folder: Path) -> None:
     """Take away what killed or failing writers left in a folder: files and folders under temporary names.
 
