@@ -9,11 +9,11 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from visionkit.errors import UsageError
 from visionkit.vision.poses import Poses
 from visionkit.weights.files import atomic_write, file_error, make_folder
 
 from .results import Look, Take
+from .sources import Inputs
 from .terminal import say
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Files:
 
     def __init__(self, path: str, inputs: Sequence[str], overwrite: bool) -> None:
         self.path = Path(path).absolute()
-        self._inputs = {Path(name).resolve() for name in inputs}
+        self._inputs = Inputs(inputs)
         self._overwrite = overwrite
         self._taken: set[str] = set()
         self._told = False
@@ -66,9 +66,7 @@ class Files:
             return False
         for suffix in suffixes:
             for target in self.path.glob(escape(name) + suffix):
-                if target.resolve() in self._inputs:
-                    reason = "the result would overwrite a source"
-                    raise UsageError(reason, value=str(target), remedy="choose another folder")
+                self._inputs.spare(target)
                 if not self._overwrite:
                     if not self._told:
                         say(f"{target} exists and stays; new files are numbered (--overwrite replaces)")
@@ -105,27 +103,29 @@ class Folder(Files):
         from visionkit.io.writer import VideoWriter
 
         with ExitStack() as stack:
-            log: list[TextIO] = []
+            log: TextIO
             writers: dict[str, VideoWriter] = {}
-            shapes: list[tuple[int, ...]] = []
+            begun: list[tuple[int, ...]] = []
 
             def begin(seen: Look) -> None:
                 """Not before the first frame: a video without one leaves nothing behind."""
+                nonlocal log
                 stack.close()
-                log.clear()
                 suffixes = [*(f"{layer}.mp4" for layer in seen.layers), ".jsonl"]
                 name = self.name(video.name, self._ending, suffixes)
-                log.append(stack.enter_context(_opened(self.path / f"{name}.jsonl")))
+                log = stack.enter_context(_opened(self.path / f"{name}.jsonl"))
                 for layer in seen.layers:
                     writer = VideoWriter(self.path / f"{name}{layer}.mp4", video.fps / step)
                     writers[layer] = stack.enter_context(writer)
 
             def take(number: int, seen: Look) -> None:
+                nonlocal begun
                 drawn = {layer: draw() for layer, draw in seen.layers.items()}
-                if shapes != [picture.shape for picture in drawn.values()]:
+                shapes = [picture.shape for picture in drawn.values()]
+                if shapes != begun:
                     begin(seen)
-                    shapes[:] = [picture.shape for picture in drawn.values()]
-                log[0].write(json.dumps(seen.record(video.name, frame=number)) + "\n")
+                    begun = shapes
+                log.write(json.dumps(seen.record(video.name, frame=number)) + "\n")
                 for layer, picture in drawn.items():
                     writers[layer].write(picture)
 

@@ -3,7 +3,7 @@
 import argparse
 import glob
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,6 +15,23 @@ from visionkit.weights.files import read_bytes
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff")
 _LIST_BYTES = 100_000_000
+
+
+class Inputs:
+    """The files that are looked at, which no result may replace."""
+
+    def __init__(self, sources: Iterable[str]) -> None:
+        self._files = {Path(name).resolve() for name in sources}
+
+    def spare(self, target: Path) -> None:
+        """Let a result be written to `target`.
+
+        Raises:
+            UsageError: it is one of the files.
+        """
+        if target.resolve() in self._files:
+            remedy = "write it elsewhere"
+            raise UsageError("the result would overwrite a source", value=str(target), remedy=remedy)
 
 
 def demo_picture() -> Path:

@@ -15,6 +15,7 @@ from visionkit.vision.results import Detections
 from visionkit.weights.files import file_error
 
 from .results import Look, Take
+from .sources import Inputs
 
 if TYPE_CHECKING:
     from visionkit.io.video import Video
@@ -57,8 +58,7 @@ def new_file(path: str, inputs: Sequence[str], overwrite: bool) -> Path:
         UsageError: it is a source, or exists and may not be replaced.
     """
     target = Path(path).absolute()
-    if target.resolve() in {Path(name).resolve() for name in inputs}:
-        raise UsageError("the result would overwrite a source", value=path, remedy="choose another file")
+    Inputs(inputs).spare(target)
     if target.is_file() and not overwrite:
         raise UsageError("this file exists", value=path, remedy="choose another, or add --overwrite")
     return target
