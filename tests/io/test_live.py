@@ -10,6 +10,7 @@ import pytest
 from tests.io.streams import jpeg, number_of, picture
 from visionkit.errors import DataError, SourceLostError, UsageError
 from visionkit.io import live as module
+from visionkit.io import reader
 from visionkit.io.live import Live
 
 WAIT = 10.0  # s: much longer than anything here takes
@@ -139,10 +140,70 @@ def test_one_that_hangs_in_opening_is_abandoned():
         gate.wait(WAIT)
         return feed
 
-    with pytest.raises(SourceLostError, match=r"no picture for 0\.2 seconds"):
+    with pytest.raises(SourceLostError, match=r"no answer within 0\.2 seconds"):
         Live(begin, "cam", timeout=0.2)
     gate.set()
     assert feed.closed.wait(WAIT)
+
+
+class Clock:
+    """A `time` that stands still but for what `pass_` adds, and the one who waits gets to see it."""
+
+    def __init__(self):
+        self._now, self._seen = 100.0, threading.Event()
+
+    def monotonic(self):
+        if threading.current_thread().name != "visionkit-reader":
+            self._seen.set()
+        return self._now
+
+    def pass_(self, seconds):
+        self._now += seconds
+        self._seen.clear()
+        self._seen.wait(1.0)
+
+
+@pytest.mark.parametrize(
+    ("before", "within", "opens"),
+    [
+        (4.0, [0.9, picture(1), 4.9, picture(2)], True),
+        (4.0, [1.1, picture(1)], False),
+        (0.0, [5.1, picture(1)], False),
+        (4.0, [None, 4.9, picture(1), 4.9, picture(2)], True),
+        (4.0, [None, 2.0, 3.1, picture(1)], False),
+    ],
+)
+def test_all_steps_to_the_first_picture_have_one_time_limit(before, within, opens, monkeypatch):
+    """Connecting and the picture together; but not, before a None, how long it takes to get there."""
+    clock, hold = Clock(), threading.Event()
+    monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr(reader, "time", clock)
+    monkeypatch.setattr(module, "_SLICE", 0.001)
+
+    class Slow(Feed):
+        def __iter__(self):
+            for item in within:
+                if isinstance(item, float):
+                    clock.pass_(item)
+                else:
+                    yield item
+            hold.wait(WAIT)
+
+    def begin():
+        clock.pass_(before)
+        return Slow()
+
+    try:
+        if opens:
+            source = Live(begin, "cam", timeout=5.0, reconnect=0.0)
+            pictures = iter(source)
+            assert [number_of(next(pictures)) for item in within if isinstance(item, np.ndarray)]
+            source.close()
+        else:
+            with pytest.raises(SourceLostError, match="no picture for 5 seconds"):
+                Live(begin, "cam", timeout=5.0)
+    finally:
+        hold.set()
 
 
 def test_one_that_hangs_later_is_replaced_and_its_late_pictures_are_ignored(said):

@@ -65,6 +65,15 @@ def test_chunked_transfer():
         source.close()
 
 
+def late(connection, request):
+    """Twice in time, but not together."""
+    time.sleep(0.45)
+    connection.sendall(MULTIPART)
+    time.sleep(0.45)
+    connection.sendall(part(jpeg(1)))
+    connection.recv(1)
+
+
 def html(connection, request):
     connection.sendall(b"HTTP/1.0 200 OK\r\nContent-Type: text/html\r\n\r\n<html>")
 
@@ -86,6 +95,7 @@ def html(connection, request):
         (then_silent(head=b""), SourceLostError, "no answer within 0.5 seconds|no picture for 0.5 seconds"),
         (then_silent(), SourceLostError, "no answer within 0.5 seconds|no picture for 0.5 seconds"),
         (then_silent(jpeg(1)[:300]), SourceLostError, "no answer within|no picture for 0.5 seconds"),
+        (late, SourceLostError, "no answer within|no picture for 0.5 seconds"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_opened_has_a_reason_and_no_password(act, kind, words):

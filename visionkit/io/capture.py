@@ -20,6 +20,10 @@ from .capture_child import HEAD
 from .clip import Frame
 
 _LARGEST = 1 << 28  # pixels
+#: No grey smears, no sound, and no seconds of looking how fast frames come before the first picture.
+_OPTIONS = (
+    "rtsp_transport;tcp|fflags;discardcorrupt|allowed_media_types;video|fpsprobesize;0|analyzeduration;500000"
+)
 
 
 class Captured:
@@ -27,7 +31,7 @@ class Captured:
 
     Args:
         source: a camera's number, or an rtsp(s) address.
-        timeout: seconds to open and for each frame, as far as OpenCV heeds them.
+        timeout: seconds after which somebody else gives up; OpenCV gets twice as many.
 
     Attributes:
         fps: frames a second, as the source says.
@@ -37,7 +41,7 @@ class Captured:
     def __init__(self, source: str | int, timeout: float) -> None:
         self.fps, self.complaints = 0.0, 0
         environment = {
-            "OPENCV_FFMPEG_CAPTURE_OPTIONS": "rtsp_transport;tcp|fflags;discardcorrupt",  # no grey smears
+            "OPENCV_FFMPEG_CAPTURE_OPTIONS": _OPTIONS,
             "OPENCV_VIDEOIO_MSMF_ENABLE_HW_TRANSFORMS": "0",  # or Windows takes minutes to open a camera
             **os.environ,
             # what gives the reasons of failures, and counts the complaints of decoders
@@ -53,10 +57,10 @@ class Captured:
             start_new_session=True,  # Ctrl-C is for the parent alone
         )
         # not an argument: everyone can read those, and the address may hold a password
-        self._command = json.dumps([source, round(1000 * timeout)]).encode() + b"\n"
+        self._command = json.dumps([source, round(2000 * timeout)]).encode() + b"\n"
 
     def __iter__(self) -> Iterator[Frame | None]:
-        """The frames; None once the process is there, and once the source is open.
+        """The frames; None once the process is there.
 
         Raises:
             SourceLostError: the source could not be opened, ended, or crashed its process.
@@ -74,9 +78,10 @@ class Captured:
             self._child.stdin.flush()
         while True:
             kind, a, b, self.complaints = HEAD.unpack(self._read(HEAD.size))
-            if kind == b"o":
-                self.fps = a / 1000
+            if kind == b"r":
                 yield None
+            elif kind == b"o":
+                self.fps = a / 1000
             elif kind == b"f" and 0 < a * b <= _LARGEST:
                 yield np.frombuffer(self._read(3 * a * b), np.uint8).reshape(a, b, 3)
             else:

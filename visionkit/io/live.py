@@ -32,7 +32,8 @@ class Live:
         begin: connects to the source.
         name: what to call it in messages, without a password.
         reconnect: seconds without a picture after which a source that broke off is lost for good.
-        timeout: seconds for the source to connect, and for each picture.
+        timeout: seconds for the source to connect and to give its first picture, all steps together, and
+            for each further one.
         stale: seconds after which a camera that gives the same picture over and over counts as broken off;
             0 for sources that may stand still.
         delay: seconds before the first attempt to connect again; each further one waits twice as long, up
@@ -118,7 +119,8 @@ class Live:
             self._closed = True
             self._changed.notify_all()
         self._reader.abandon()
-        self._reader.join(1.0)  # a moment for a thread that only has to look up
+        if self._reader.feed:
+            self._reader.join(1.0)  # a moment for a thread that only has to look up
 
     def _next(self) -> Frame | None:
         """The newest good picture, waited for; None once closed."""
@@ -150,7 +152,8 @@ class Live:
             if reader.failed:
                 self._fail(reader.failed)
             elif time.monotonic() - reader.alive_at > self._timeout:
-                self._fail(SourceLostError(f"no picture for {self._timeout:g} seconds"))
+                what = "no picture for" if reader.feed else "no answer within"
+                self._fail(SourceLostError(f"{what} {self._timeout:g} seconds"))
             else:
                 self.idle()
         return None

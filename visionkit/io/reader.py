@@ -15,14 +15,13 @@ Raw = bytes | Frame
 class Feed(Protocol):
     """One connection to a source: an iterable of pictures, as arrays or the bytes of picture files.
 
-    It gives None where it is alive without a picture, and raises an error with a reason when it fails.
-    `close` ends, if it can, an iteration that waits in another thread. `fps` is 0 where the source says
-    nothing.
+    It may give None once, first: what it took to get there is not the source's time. It raises an error with
+    a reason when it fails. `close` ends, if it can, an iteration that waits in another thread.
     """
 
     @property
     def fps(self) -> float:
-        """Frames a second, as the source says."""
+        """Frames a second, as the source says; 0 where it says nothing."""
 
     def __iter__(self) -> Iterator[Raw | None]:
         """The pictures."""
@@ -40,7 +39,7 @@ class Reader(threading.Thread):
 
     Attributes:
         newest: the picture that nobody has taken yet, and `time.monotonic()` when it came in.
-        alive_at: when the feed last gave a sign of life.
+        alive_at: when the newest picture came; before the first, when the attempt to get it began.
         failed: why it ended.
         dropped: pictures that were overtaken.
         count, first_at: how many pictures came, and when the first one did.
@@ -64,6 +63,8 @@ class Reader(threading.Thread):
             try:
                 with self._changed:
                     self.feed = feed
+                    if self.abandoned:
+                        feed.close()
                 for raw in feed:
                     if not self._keep(raw):
                         break

@@ -76,7 +76,7 @@ class Video:
         source: a video file; a camera by number, device file or name; an http(s) address of MJPEG or an
             rtsp(s) address; ``screen`` or ``screen:X,Y,WxH``; ``-`` for standard input.
         reconnect: seconds without a picture after which a live source that broke off is lost for good.
-        timeout: seconds for a live source to answer, and for each picture.
+        timeout: seconds for a live source to answer and give its first picture, and for each further one.
         stale: seconds after which a camera or stream that gives the same picture over and over counts as
             broken off; 0: never.
         tolerant: what a damaged file still gives is enough.

@@ -31,7 +31,7 @@ class HttpPictures:
 
     Args:
         address: with user and password if the server wants them, by Basic or Digest (RFC 7617, 7616).
-        timeout: seconds to connect, and for each piece of data.
+        timeout: seconds for each step of connecting, and for each piece of data.
 
     Raises:
         UsageError: the address cannot be one.
@@ -64,18 +64,19 @@ class HttpPictures:
         # a duplicate, for the response closes its own whenever it sees fit, and numbers are used again
         self._socket = socket.fromfd(self._response.fileno(), socket.AF_INET, socket.SOCK_STREAM)
 
-    def __iter__(self) -> Iterator[bytes | None]:
-        """The pictures; None where data arrived without completing one, as at the beginning.
+    def __iter__(self) -> Iterator[bytes]:
+        """The pictures.
 
         Raises:
             SourceLostError: the connection broke, or nothing came in time.
         """
         splitter = JpegSplitter()
-        yield None
         with self._response:
             try:
                 while data := self._response.read1(_CHUNK):
                     yield from splitter.push(data)
+            except TimeoutError:
+                raise SourceLostError(f"no picture for {self._timeout:g} seconds") from None
             except (OSError, HTTPException, ValueError) as error:  # ValueError: closed meanwhile
                 raise SourceLostError(self._reason(error)) from None
         raise SourceLostError("the server ended the stream")
