@@ -66,7 +66,7 @@ def over(
     args: argparse.Namespace,
     threshold: Threshold,
 ) -> int:
-    """Look at every source; one that fails does not stop the others.
+    """Look at every source; one that fails does not stop the others, but whoever quits a window ends it all.
 
     Args:
         sources: from `sources_of`.
@@ -83,7 +83,8 @@ def over(
         try:
             opened = open_source(source, args)
             if isinstance(opened, Video):
-                _moving(opened, look, sinks, args, threshold)
+                if not _moving(opened, look, sinks, args, threshold):
+                    break
             else:
                 name = "stdin" if source == "-" else source
                 _still(Shot(opened, name, number, None, None), look, sinks, args)
@@ -95,7 +96,7 @@ def over(
             failed.append(source)
             say(str(error))
     if failed:
-        done = len(sources) - len(failed)
+        done = number + 1 - len(failed)
         say(f"{done} of {len(sources)} sources done, {len(failed)} failed")
     for sink in sinks:
         if sink.written:
@@ -113,10 +114,13 @@ def _still(shot: Shot, look: Looking, sinks: Sequence[Sink], args: argparse.Name
 
 def _moving(
     video: Video, look: Looking, sinks: Sequence[Sink], args: argparse.Namespace, threshold: Threshold
-) -> None:
+) -> bool:
     """Every frame of a video: JSON, or a line a second; files and a window as asked for.
 
     Frames of a file are decoded ahead, drawn and written behind the network. Those of a camera are not.
+
+    Returns:
+        False once the user quit.
     """
     with ExitStack() as stack:
         stack.enter_context(video)
@@ -153,13 +157,14 @@ def _moving(
             if window:
                 shown = next(iter(seen.layers.values()))()
                 if not window.show(shown, pace.status(video.dropped)):
-                    break
+                    return False
             second = pace.out(shot.arrived)
             if not video.live:
                 second = count % max(1, round(video.fps)) == 0
             if not args.json and (second or not count):
                 figures = f" ({pace.status(video.dropped)})" if video.live and count else ""
                 print(line(video.name, seen.found, f" frame {shot.frame}{figures}"), flush=True)
+    return True
 
 
 def _window(name: str, threshold: Threshold) -> Window | None:

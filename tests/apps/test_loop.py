@@ -249,6 +249,41 @@ def test_once_a_second_the_line_of_a_camera_says_how_fast_how_late_how_many_drop
         assert 250 + 50 <= int(told[3]) < 250 + 1000 * taken
 
 
+def test_who_quits_a_window_sees_no_other_video(clip, tmp_path, monkeypatch, capsys):
+    """What failed before is still told, and counted among what was opened."""
+    sources = [str(tmp_path / "missing.mp4"), str(clip), str(tmp_path / "never.mp4")]
+    opened, shown = [], []
+    open_source = loop.open_source
+
+    def opening(source, args):
+        opened.append(source)
+        return open_source(source, args)
+
+    class Screen:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *reason):
+            shown.append("closed")
+
+        def show(self, frame, status):
+            shown.append(int(frame[0, 0, 0]))
+            return len(shown) < 4
+
+    def looking(shot):
+        found = Detections.empty(shot.picture.shape[:2])
+        return Look(found, {"": lambda: shot.picture})
+
+    monkeypatch.setattr(loop, "open_source", opening)
+    monkeypatch.setattr(loop, "_window", lambda name, threshold: Screen())
+    args = Namespace(**vars(ARGS) | {"json": False, "no_window": False})
+    assert loop.over(sources, looking, [], args, Threshold(0.4)) == 3
+    assert opened == sources[:2]
+    assert shown[-1] == "closed"
+    assert len(shown) == 5
+    assert "1 of 3 sources done, 1 failed" in capsys.readouterr().err
+
+
 def test_a_window_is_told_how_fast_how_late_how_many_dropped(camera, clip, monkeypatch):
     shown = []
 

@@ -1,5 +1,6 @@
 """The window: real keys of xdotool on a screen of Xvfb, and what happens where there is no screen."""
 
+import ctypes
 import os
 import queue
 import select
@@ -42,6 +43,34 @@ SHOW = """
             time.sleep(0.02)
     print("closed", flush=True)
 """
+
+
+class Message(ctypes.Structure):
+    """XClientMessageEvent of Xlib, in the room of an XEvent."""
+
+    _fields_ = (
+        ("type", ctypes.c_int), ("serial", ctypes.c_ulong), ("send_event", ctypes.c_int),
+        ("display", ctypes.c_void_p), ("window", ctypes.c_ulong), ("message_type", ctypes.c_ulong),
+        ("format", ctypes.c_int), ("data", ctypes.c_long * 5), ("rest", ctypes.c_long * 24),
+    )  # fmt: skip
+
+
+def press_the_cross(screen, window):
+    """Ask a window to close, as window managers do when its cross is pressed (ICCCM 4.2.8.1)."""
+    try:
+        x11 = ctypes.CDLL("libX11.so.6")
+    except OSError:
+        pytest.skip("libX11 is not installed")
+    x11.XOpenDisplay.restype, x11.XInternAtom.restype = ctypes.c_void_p, ctypes.c_ulong
+    display = ctypes.c_void_p(x11.XOpenDisplay(screen.encode()))
+
+    def atom(name):
+        return x11.XInternAtom(display, name, 0)
+
+    words = (ctypes.c_long * 5)(atom(b"WM_DELETE_WINDOW"))
+    message = Message(33, 0, 1, display, window, atom(b"WM_PROTOCOLS"), 32, words)
+    assert x11.XSendEvent(display, ctypes.c_ulong(window), 0, ctypes.c_long(0), ctypes.byref(message))
+    x11.XCloseDisplay(display)
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +167,16 @@ def shown(screen, tmp_path):
 @pytest.mark.parametrize("key", ["q", "Escape"])
 def test_quit(shown, key):
     assert shown.end(key) == 0
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_the_cross_closes(shown, paused):
+    """Qt forgets all windows with the last one, and asking for it would be an error."""
+    if paused:
+        shown.pause()
+    press_the_cross(shown.screen, int(shown.window))
+    shown.wait_for("closed")
+    assert shown.process.wait(20) == 0
 
 
 def test_pause_one_step_and_on(shown):

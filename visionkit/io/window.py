@@ -114,13 +114,19 @@ class Window:
         self._draw(frame, status)
         while True:
             key = self._cv2.waitKey(30 if self._paused else 1) & 0xFF
-            if key in (27, ord("q")) or self._cv2.getWindowProperty(self._title, 4) <= 0:  # 4: visible
+            if key in (27, ord("q")) or not self._is_open():
                 return False
             if key != _NO_KEY:
                 self._press(chr(key), frame)
                 self._draw(frame, status)
             if key == ord("s") or not self._paused:
                 return True
+
+    def _is_open(self) -> bool:
+        try:
+            return bool(self._cv2.getWindowProperty(self._title, self._cv2.WND_PROP_VISIBLE) > 0)
+        except self._cv2.error:  # Qt knows of nothing any more once its last window is closed
+            return False
 
     def _press(self, key: str, frame: Frame) -> None:
         if key == " ":
