@@ -38,9 +38,6 @@ _PAGE = {
     "app.js": "text/javascript", "camera.js": "text/javascript", "paint.js": "text/javascript",
 }  # fmt: skip
 
-#: Bodies of up to so many times the limit are read to their end before they are refused.
-_PATIENT = 4
-
 #: What other sites' forms can send without the browser's asking first, or what comes in parts.
 _FORMS = {"text/plain": 403, "application/x-www-form-urlencoded": 403, "multipart/form-data": 400}
 
@@ -55,7 +52,7 @@ def application(desk: Desk, limits: Limits, token: str, port: int, debug: bool =
         Route("/find", rooms.find, methods=["POST"]),
         WebSocketRoute("/live", rooms.live),
     ]
-    return Guard(Router([Mount(f"/{token}", routes=routes)]), token, port, debug)
+    return Guard(Router([Mount(f"/{token}", routes=routes)]), token, port, limits.spill, debug)
 
 
 class _Rooms:
@@ -138,27 +135,17 @@ class _Rooms:
             raise HTTPException(400, "confidence is a number from 0 to 1") from None
 
     async def _body(self, request: Request) -> bytes:
-        """The whole body, unless it is, or says that it is, too large.
-
-        Most clients listen only when they have sent everything. So that they learn the reason, what is
-        somewhat too large is read to its end, and forgotten.
-        """
+        """The whole body, unless it is, or says that it is, too large."""
         most = self._limits.body
         too_large = HTTPException(413, f"more than {most:,} bytes")
         said = request.headers.get("content-length", "0")
-        if len(said) > 18 or int(said) > _PATIENT * most:
+        if len(said) > 18 or int(said) > most:
             raise too_large
-        body, size = bytearray(), 0
+        body = bytearray()
         async for chunk in request.stream():
-            size += len(chunk)
-            if size > _PATIENT * most:
+            body += chunk
+            if len(body) > most:
                 raise too_large
-            if size <= most:
-                body += chunk
-            else:
-                body.clear()
-        if size > most:
-            raise too_large
         return bytes(body)
 
 

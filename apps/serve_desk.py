@@ -31,6 +31,7 @@ class Limits:
 
     Attributes:
         body: most bytes of a picture file.
+        spill: bytes of a refused request that are read all the same, and forgotten.
         patience: seconds that a request, headers and body, may take to arrive.
         idle: seconds without a frame after which a camera is hung up on.
         queue: pictures that may wait or be looked at.
@@ -39,6 +40,7 @@ class Limits:
     """
 
     body: int = 32_000_000
+    spill: int = 1_000_000_000
     patience: float = 10.0
     idle: float = 30.0
     queue: int = 16

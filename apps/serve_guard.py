@@ -5,6 +5,7 @@ A server on this machine can be reached by every page that the user's browser sh
 point here would do) and in Origin, and a policy that lets the page load nothing from elsewhere.
 """
 
+import asyncio
 import secrets
 import traceback
 from collections.abc import Iterable
@@ -25,6 +26,9 @@ _HEADERS = (
     (b"cache-control", b"no-store"),
 )  # fmt: skip
 
+#: Seconds without a byte after which one who was refused has stopped sending.
+_SILENCE = 1.0
+
 
 class Guard:
     """Lets only those through to `app` who may speak to it.
@@ -33,11 +37,12 @@ class Guard:
         app: what is guarded.
         token: what the first part of every path must be.
         port: the server's.
+        spill: bytes of a refused request that are read all the same.
         debug: show tracebacks of errors nobody thought of, on standard error.
     """
 
-    def __init__(self, app: ASGIApp, token: str, port: int, debug: bool = False) -> None:
-        self._app, self._token, self._debug = app, token.encode(), debug
+    def __init__(self, app: ASGIApp, token: str, port: int, spill: int, debug: bool = False) -> None:
+        self._app, self._token, self._spill, self._debug = app, token.encode(), spill, debug
         names = ("127.0.0.1", "localhost")
         self._hosts = {(name if port == 80 else f"{name}:{port}").encode() for name in names}
         self._origins = {b"http://" + host for host in self._hosts}
@@ -45,7 +50,13 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request or WebSocket (ASGI)."""
 
-        begun = False
+        begun, ended = False, scope["type"] != "http"
+
+        async def receive_all() -> Message:
+            nonlocal ended
+            message = await receive()
+            ended = ended or not message.get("more_body", False)
+            return message
 
         async def send_safely(message: Message) -> None:
             nonlocal begun
@@ -56,7 +67,8 @@ class Guard:
 
         try:
             self._check(scope)
-            await self._app({**scope, "app": self}, receive, send_safely)  # the router raises only in an app
+            # the router raises only in an app
+            await self._app({**scope, "app": self}, receive_all, send_safely)
         except WebSocketDisconnect:
             return
         except Exception as error:
@@ -64,8 +76,12 @@ class Guard:
                 text = "".join(traceback.format_exception(error)) if self._debug else repr(error)
                 say(f"internal error: {text}")
                 error = HTTPException(500, "internal error")
-            if not begun:
+            if begun:
+                return
+            if ended:
                 await _refusal(error)(scope, receive, send_safely)
+            else:
+                await _refuse(error, scope, receive, send_safely, self._spill)
 
     def _check(self, scope: Scope) -> None:
         """Raise 403 unless the request may come in."""
@@ -87,6 +103,25 @@ def _all_in(values: Iterable[bytes], allowed: set[bytes]) -> bool:
     """Whether there are values, and all are allowed."""
     found = set(values)
     return bool(found) and found <= allowed
+
+
+async def _refuse(error: HTTPException, scope: Scope, receive: Receive, send: Send, spill: int) -> None:
+    """Give the reason at once, and then read on for a while.
+
+    Most clients listen only when they have sent everything, and to close on one who sends would destroy what
+    they have not heard yet (RFC 9112, 9.6). Uvicorn closes at the end of an answer, so that is kept back.
+    """
+
+    async def send_open(message: Message) -> None:
+        await send(message | {"more_body": True} if message["type"] == "http.response.body" else message)
+
+    await _refusal(error)(scope, receive, send_open)
+    try:
+        while spill > 0 and (message := await asyncio.wait_for(receive(), _SILENCE)).get("more_body"):
+            spill -= len(message["body"])
+    except TimeoutError:
+        pass  # they have stopped, and listen
+    await send({"type": "http.response.body", "body": b""})
 
 
 def _refusal(error: HTTPException) -> JSONResponse:

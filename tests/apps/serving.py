@@ -26,7 +26,7 @@ from visionkit.models.zoo import load
 
 TOKEN = "a-token"
 #: Small, so that tests are quick.
-SHORT = Limits(body=1_000_000, queue=12, cameras=2, drain=2)
+SHORT = Limits(body=1_000_000, spill=50_000_000, queue=12, cameras=2, drain=2)
 #: Seconds until something that should happen counts as never happening; a busy machine may hold a test up.
 LONG = 150
 

@@ -59,7 +59,7 @@ def test_a_body_that_says_it_is_too_large(served):
 
 
 def test_a_body_that_never_ends(served):
-    """H01: chunks for ever are cut off at the limit, and memory stays flat."""
+    """H01: chunks for ever are refused at the limit and cut off after fifty of them; memory stays flat."""
     before = memory()
     for _ in range(3):
         with served.connect() as peer:
@@ -79,15 +79,43 @@ def test_a_body_that_never_ends(served):
     assert served.find(png()).status == 200
 
 
-@pytest.mark.parametrize("size", [1_000_001, 3_999_999])
-def test_a_body_that_is_too_large_learns_why(served, size):
+@pytest.mark.parametrize("size", [1_000_001, 45_000_000])
+def test_who_sends_too_much_learns_why(served, size):
     """H01: also those that listen only when they have sent everything; the very limit is allowed."""
-    assert served.find(bytes(size)).status == 413
+    reply = served.find(bytes(size))
+    assert reply.status == 413
+    assert reply.headers["connection"] == "close"
     chunks = (bytes(100_000) for _ in range(size // 100_000 + 1))
     reply = served.find(chunks)  # http.client sends them as such
     assert reply.status == 413
     assert "1,000,000" in reply.error
     assert served.find(bytes(1_000_000)).status == 422
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "status"),
+    [
+        (f"/{TOKEN}/find", "multipart/form-data", 400),
+        (f"/{TOKEN}/find", "text/plain", 403),
+        (f"/{TOKEN}/find", "application/json", 415),
+        (f"/{TOKEN}/nothing", "image/png", 404),
+        ("/another-token/find", "image/png", 403),
+    ],
+)
+def test_every_refusal_of_a_large_body_is_heard(served, path, kind, status):
+    reply = served.ask("POST", path, bytes(30_000_000), {"Content-Type": kind}, root="")
+    assert reply.status == status
+    assert reply.error
+
+
+def test_a_refusal_comes_before_the_body_and_silence_ends_it(served):
+    """Those that wait for leave to send (Expect: 100-continue) send nothing."""
+    with served.connect() as peer:
+        peer.sendall(upload(served, "Content-Length: 40000000", "Expect: 100-continue"))
+        text = rest(peer)
+    assert text.startswith(b"HTTP/1.1 413 ")
+    assert b"100 Continue" not in text
+    assert text.endswith(b'{"error":"more than 1,000,000 bytes"}')
 
 
 def test_a_length_that_lies(impatient):
