@@ -3,6 +3,7 @@
 import argparse
 import json
 import tempfile
+from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
@@ -13,7 +14,7 @@ from protocol import PRECISIONS, SHAPES, Job
 #: Inputs at a time in training, where nothing is named; everything else takes one.
 BATCHES = dict.fromkeys(SHAPES, 8) | {"hourglass": 4, "yolo-nano": 16}
 #: The largest difference from our maps (relative to their largest value) and from our gradients (relative
-#: in length, parameter by parameter) with which a tool still counts as computing the same: that of the less
+#: in length, see `_gradient_error`) with which a tool still counts as computing the same: that of the less
 #: precise of the two.
 SAME = {
     "float32": {"maps": 1e-3, "gradients": 0.05},
@@ -85,17 +86,32 @@ def difference(mine: Job, other: Job) -> dict[str, float]:
     with np.load(mine.results) as a, np.load(other.results) as b:
         for name in a.files:
             kind = "maps" if name.startswith("map.") else "gradients"
-            size = np.inf
+            error = np.inf
             if name in b.files and a[name].shape == b[name].shape:
                 apart = a[name].astype(np.float64) - b[name]
-                size = np.abs(apart).max() / np.abs(a[name]).max() if kind == "maps" else (
-                    np.linalg.norm(apart) / max(float(np.linalg.norm(a[name])), 1e-20)
-                )  # fmt: skip
-            worst[kind] = float(np.maximum(worst.get(kind, 0.0), size))  # NaN stays
+                if kind == "maps":
+                    error = np.abs(apart).max() / np.abs(a[name]).max()
+                else:
+                    error = _gradient_error(apart, name, a)
+            worst[kind] = float(np.maximum(worst.get(kind, 0.0), error))  # NaN stays
     bounds = {kind: max(SAME[job.precision][kind] for job in (mine, other)) for kind in worst}
     if any(not worst[kind] <= bounds[kind] for kind in worst):
         raise WorkerError(f"{other.tool} computes something else: {worst}")
     return worst
+
+
+def _gradient_error(apart: np.ndarray, name: str, ours: Mapping[str, np.ndarray]) -> float:
+    """How far apart two gradients of a parameter are, over the size of its own, both per number.
+
+    A bias and the weight beside it are sums over the same gradients, and the larger of the two says how large
+    those are: where a batch-norm follows, the sum of a bias is 0, and what is computed is rounding.
+    """
+    sizes = (_rms(ours[one]) for one in {name, name.replace(".bias", ".weight")} if one in ours)
+    return _rms(apart) / max(*sizes, 1e-20)
+
+
+def _rms(a: np.ndarray) -> float:
+    return float(np.linalg.norm(a)) / a.size**0.5
 
 
 def show(args: argparse.Namespace, name: str, result: dict[str, Any]) -> None:

@@ -35,12 +35,13 @@ def run(tmp_path: Path, *words: str) -> tuple[int, dict, str]:
 NETWORKS = (
     "resnet18", "vgg19-front", "mobilenet-v2", "yolov3-tiny", "hourglass", "openpose-stage", "yolo-nano",
 )  # fmt: skip
+TRAINED = ("yolo-nano", "hourglass", "mobilenet-v2")
 
 
 @pytest.mark.peers
 @pytest.mark.parametrize(
     ("kind", "network"),
-    [*(("inference", name) for name in NETWORKS), ("training", "yolo-nano"), ("training", "hourglass")],
+    [*(("inference", name) for name in NETWORKS), *(("training", name) for name in TRAINED)],
 )
 def test_torch_computes_the_same(tmp_path: Path, kind: str, network: str) -> None:
     torch_python()
@@ -106,18 +107,20 @@ def test_startup(tmp_path: Path) -> None:
 
 @pytest.fixture
 def compare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """`compare(tool, maps, gradient)`: the difference of what a tool is said to have computed from ours."""
+    """`compare(tool, maps, gradient, bias)`: how far from ours is what a tool is said to have computed."""
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     difference = importlib.import_module("comparison").difference
     job = importlib.import_module("protocol").Job
 
-    def run(tool: str, a: np.ndarray, gradient: np.ndarray) -> dict[str, float]:
+    def run(tool: str, a: np.ndarray, gradient: np.ndarray, bias: float = 1e-8) -> dict[str, float]:
         ours, theirs = (
             job(name, "training", "resnet18", 1, 1, str(tmp_path)) for name in ("visionkit", tool)
         )
         ones = np.ones((1, 4, 4, 2), np.float32)
-        np.savez(ours.results, **{"map.0": 10 * ones, "gradient.w": np.array([3.0, 4.0])})
-        np.savez(theirs.results, **{"map.0": a, "gradient.w": gradient})
+        mine = {"gradient.x.weight": np.array([3.0, 4.0]), "gradient.x.bias": np.array([1e-8])}
+        np.savez(ours.results, **{"map.0": 10 * ones, **mine})
+        their = {"gradient.x.weight": gradient, "gradient.x.bias": np.array([bias])}
+        np.savez(theirs.results, **{"map.0": a, **their})
         return difference(ours, theirs)
 
     return run
@@ -138,6 +141,14 @@ def test_another_result_is_refused(compare, tool: str, apart: float) -> None:
     compare(tool, a * (1 + np.nan_to_num(apart) / 4), gradient)
     with pytest.raises(Exception, match=f"{tool} computes something else"):
         compare(tool, a * (1 + apart), gradient)
+
+
+def test_a_bias_that_is_rounding_is_held_against_its_weight(compare) -> None:
+    """As before a batch-norm, which takes every bias away."""
+    same = np.full((1, 4, 4, 2), 10.0), np.array([3.0, 4.0])
+    assert compare("torch", *same, bias=-1e-8) == {"maps": 0, "gradients": pytest.approx(2e-8 / 12.5**0.5)}
+    with pytest.raises(Exception, match="torch computes something else"):
+        compare("torch", *same, bias=0.2)
 
 
 def test_another_shape_is_refused(compare) -> None:
