@@ -49,6 +49,13 @@ def precision(parser: Parser) -> None:
     )  # fmt: skip
 
 
+def assignment(parser: argparse._ActionsContainer) -> None:
+    """Which cells of a detector learn a box."""
+    parser.add_argument(
+        "--assignment", choices=("hy", "v5", "v3", "shape"), help="detectors: which cells learn a box"
+    )
+
+
 def data_set(parser: Parser) -> None:
     """A data set, in one of two ways."""
     parser.add_argument("--json-annotations", type=text, metavar="F", help="COCO annotation file")

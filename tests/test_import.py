@@ -9,8 +9,9 @@ import visionkit
 
 #: All that help needs of the package: the grammar.
 GRAMMAR = {
-    "visionkit", "visionkit.errors", "visionkit.apps",
-    *(f"visionkit.apps.{name}" for name in ("cli", "terminal", "arguments", "options", "flags", "openpose")),
+    "visionkit", "visionkit.errors", "visionkit.apps", "visionkit.apps.cli", "visionkit.apps.terminal",
+    "visionkit.apps.arguments", "visionkit.apps.flags", "visionkit.apps.openpose", "visionkit.apps.options",
+    *(f"visionkit.apps.options_{subject}" for subject in ("look", "learn", "data", "tools")),
 }  # fmt: skip
 #: Parts of Python's own library that would be felt.
 SLOW = {"asyncio", "concurrent", "email", "http", "multiprocessing", "ssl", "subprocess", "unittest"}
