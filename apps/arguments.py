@@ -1,4 +1,4 @@
-"""The grammar of the command line: every verb, every flag, every check of a value; imports nothing heavy."""
+"""The grammar of the command line, and the checks of values; imports nothing heavy."""
 
 import argparse
 import math
@@ -53,7 +53,7 @@ class _Once(argparse._StoreAction):
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """The arguments of one call: `module` and `run` say who takes them.
+    """The arguments of one call: `module` says who takes them.
 
     Raises:
         UsageError: an unknown verb or flag (with the nearest known one), or a value that cannot be.
@@ -189,7 +189,7 @@ def grammar() -> Parser:
 
     top = Parser(
         prog="visionkit",
-        description="Detection on an ordinary CPU: run, train, score and check.",
+        description="Detection and key-points on an ordinary CPU: run, train, score and check.",
         epilog="visionkit VERB --help shows the flags of a verb.",
     )
     top.add_argument("--version", action="version", version=f"visionkit {__version__}")

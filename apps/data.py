@@ -9,6 +9,7 @@ from visionkit.errors import DataError
 from visionkit.weights.files import make_folder
 
 from .dataset import from_data_flags, mention_problems
+from .sources import Inputs
 
 if TYPE_CHECKING:
     from visionkit.data.dataset import DetectionDataset
@@ -95,8 +96,7 @@ def _show(args: argparse.Namespace) -> int:
         ones = np.ones(len(sample.boxes), np.float32)
         found = Detections(sample.boxes, ones, sample.class_id, dataset.names, sample.image.shape[:2])
         target = folder / f"{sample.image_id}-{Path(sample.file).stem}.jpg"
-        if target.resolve() == Path(sample.file).resolve():
-            raise DataError("the result would overwrite a picture of the data set", file=target)
+        Inputs([sample.file]).spare(target)
         draw(sample.image, found).save(target)
     print(folder)
     return 0

@@ -1,4 +1,4 @@
-"""From arguments to a detector: weights, input size, thresholds, threads; or a description for new data."""
+"""From arguments to a network: weights, input size, thresholds, threads; or a description for new data."""
 
 import argparse
 from collections.abc import Iterable

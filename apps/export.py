@@ -1,4 +1,4 @@
-"""`visionkit export`: a detector as a file for other runtimes."""
+"""`visionkit export`: a detector or a pose network as a file for other runtimes."""
 
 import argparse
 

@@ -72,7 +72,7 @@ def data_set(parser: Parser) -> None:
 
 
 def sources(parser: Parser, what: str) -> None:
-    """What `detect` and `pose` look at, and where the results go."""
+    """What `detect`, `track` and `pose` look at, and where the results go."""
     parser.add_argument(
         "source", nargs="*", metavar="SOURCE", type=text,
         help="picture, folder, glob, .txt list of pictures, video, camera by number or name, http:// or "

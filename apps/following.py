@@ -118,7 +118,7 @@ class FollowedFolder(Folder):
 
             yield take_rows
 
-    def _write(self, source: str, tables: "list[Table]", seen: Look) -> None:
+    def _write(self, source: str, tables: list[Table], seen: Look) -> None:
         """Add to the tables of a sequence, which are made with their first rows."""
         texts = [with_columns(seen.found, frame=seen.facts["frame"], time=f"{seen.facts['time']:.3f}")]
         endings = ["-tracks"]

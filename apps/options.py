@@ -77,7 +77,7 @@ VERBS = (
          targets=_DATA),
     Verb("weights", "Look at weight files, calibrate them: info, calibrate.", "weights", _no_flags,
          targets=_WEIGHTS),
-    Verb("export", "Write a detector as an ONNX file for other runtimes.", "export", export,
+    Verb("export", "Write a network as an ONNX file for other runtimes.", "export", export,
          "visionkit export --weights best.safetensors --to onnx --decoded --out best.onnx"),
     Verb("bench", "Measure speed here: a network's parts, or the kernels.", "bench", bench),
     Verb("doctor", "Look at this machine and installation, and say what to do.", "doctor", doctor),

@@ -122,8 +122,8 @@ def read_image(
             image.load()
         except Exception as error:
             if not (allow_truncated and form == "JPEG"):
-                remedy = "allow_truncated reads what is there" if "truncated" in str(error) else None
-                raise _damaged(error, file, remedy) from None
+                remedy = "--tolerant (allow_truncated) reads what is there"
+                raise _damaged(error, file, remedy if "truncated" in str(error) else None) from None
             image = _load_cut_jpeg(data, file)
             warnings.warn(f"{file}: the picture ends early; the rest is grey", PictureWarning, stacklevel=2)
         # TIFF pictures have turned themselves in load(); their tag is gone by now.
@@ -290,7 +290,7 @@ def _check_size(image: Image.Image, file: str, max_pixels: float) -> None:
     if width * height > max_pixels:
         found, limit = f"{width * height / 1e6:,.1f} MP", f"{max_pixels / 1e6:,.0f} MP"
         reason = f"{width}x{height} pixels: {found} > limit {limit}"
-        raise DataError(reason, file=file, remedy="raise the limit with --max-pixels if you trust the file")
+        raise DataError(reason, file=file, remedy="make it smaller, or trust it with max_pixels")
 
 
 def _load_cut_jpeg(data: bytes, file: str) -> ImageFile.ImageFile:
