@@ -12,7 +12,8 @@ from xml.sax.saxutils import escape
 
 from visionkit.data.dataset import DetectionDataset, Record
 from visionkit.errors import DataError, FileError, UnknownNameError
-from visionkit.io.image import read_header, write_image
+from visionkit.io.header import read_header
+from visionkit.io.image import write_image
 from visionkit.weights.files import atomic_write, file_error
 
 from .coco import write_coco

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from visionkit.data.dataset import DetectionDataset, Record
 from visionkit.data.problems import Problems
 from visionkit.errors import DataError, FileError, UsageError
-from visionkit.io.image import image_size
+from visionkit.io.header import image_size
 from visionkit.vision.skeleton import Skeleton
 from visionkit.vision.skeletons import FACE_68
 from visionkit.weights.files import read_bytes, safe_join

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 from visionkit.data.dataset import DetectionDataset, Record
 from visionkit.data.problems import Problems
 from visionkit.errors import DataError, FileError
-from visionkit.io.image import image_size
+from visionkit.io.header import image_size
 from visionkit.weights.files import read_bytes, safe_join
 
 from .coco_check import COORDINATE_LIMIT, Notes

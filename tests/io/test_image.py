@@ -11,15 +11,9 @@ import pytest
 from PIL import Image, ImageCms
 
 from visionkit.errors import DataError, FileError, ShapeError, UsageError
-from visionkit.io.image import (
-    PictureWarning,
-    as_image,
-    image_size,
-    orient,
-    read_header,
-    read_image,
-    write_image,
-)
+from visionkit.io import header
+from visionkit.io.header import image_size, read_header
+from visionkit.io.image import PictureWarning, as_image, orient, read_image, write_image
 
 RNG = np.random.default_rng(0)
 NOISE = RNG.integers(0, 256, (60, 80, 3), dtype=np.uint8)
@@ -343,11 +337,9 @@ def test_arrays_in_any_memory_order_are_taken_and_left_alone():
 
 def test_the_file_is_read_once(tmp_path, monkeypatch):
     """I21: what happens to the file after the read does not matter."""
-    from visionkit.io import image
-
     path = tmp_path / "a.png"
     path.write_bytes(coded(NOISE, "PNG"))
-    real, reads = image.read_bytes, []
+    real, reads = header.read_bytes, []
 
     def read(*args):
         reads.append(args)
@@ -355,7 +347,7 @@ def test_the_file_is_read_once(tmp_path, monkeypatch):
         path.write_bytes(b"gone")
         return data
 
-    monkeypatch.setattr(image, "read_bytes", read)
+    monkeypatch.setattr(header, "read_bytes", read)
     assert (read_image(path) == NOISE).all()
     assert len(reads) == 1
 

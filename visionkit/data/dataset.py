@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError, FileError, VisionKitError
-from ..io.image import read_header, read_image, turn_for
+from ..io.header import read_header, turn_for
+from ..io.image import read_image
 from ..vision.skeleton import Skeleton
 from .problems import Problems, Severity
 from .sample import Sample

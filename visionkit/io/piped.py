@@ -8,7 +8,8 @@ from typing import BinaryIO
 
 from ..errors import DataError, UsageError
 from .clip import Frame, VideoWarning
-from .image import MAX_BYTES, read_image
+from .header import MAX_BYTES
+from .image import read_image
 from .jpegs import JpegSplitter
 
 _CHUNK = 65536
