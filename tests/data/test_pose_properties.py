@@ -6,9 +6,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from visionkit.data.placing import letterboxed, resized
 from visionkit.data.pose_transforms import PersonAugment, PoseAugment, warped
 from visionkit.data.sample import Sample
-from visionkit.data.transforms import Colour, letterboxed, resized
+from visionkit.data.transforms import Colour
 from visionkit.vision.affine import similarity
 from visionkit.vision.skeleton import Skeleton
 

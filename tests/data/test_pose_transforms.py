@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from visionkit.data.placing import FILL, letterboxed, resized, visible
 from visionkit.data.pose_transforms import PoseAugment, warped
 from visionkit.data.sample import Sample
-from visionkit.data.transforms import FILL, Colour, Flip, Place, letterboxed, resized, visible
+from visionkit.data.transforms import Colour, Flip, Place
 from visionkit.vision.affine import similarity
 from visionkit.vision.skeleton import Skeleton
 

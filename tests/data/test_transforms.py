@@ -5,19 +5,9 @@ import colorsys
 import numpy as np
 import pytest
 
+from visionkit.data.placing import FILL, letterboxed, resized, visible
 from visionkit.data.sample import Sample
-from visionkit.data.transforms import (
-    CELLS,
-    FILL,
-    Augment,
-    Colour,
-    Flip,
-    Mosaic,
-    Place,
-    letterboxed,
-    resized,
-    visible,
-)
+from visionkit.data.transforms import CELLS, Augment, Colour, Flip, Mosaic, Place
 from visionkit.kernels import colour
 
 

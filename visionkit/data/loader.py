@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from ..errors import UsageError, VisionKitError
 from .dataset import DetectionDataset
+from .placing import FILL, Size, letterboxed, resized
 from .sample import Sample
-from .transforms import FILL, Recipe, Size, letterboxed, resized
+from .transforms import Recipe
 
 # Pictures stay in memory somewhat larger than the network's input, so that scaling up finds detail.
 _KEPT_SIDE = 1.5

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from ..errors import UsageError
 from ..vision.affine import crop_matrix, similarity
 from .dataset import DetectionDataset, Record
+from .placing import Size
 from .sample import Sample
-from .transforms import Size
 
 
 class PersonCrops(DetectionDataset):

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from ..vision.affine import Matrix, crop_matrix, mirrors, move_boxes, similarity, warp_affine
 from ..vision.skeleton import Skeleton
+from .placing import Size, fit
 from .sample import Sample
-from .transforms import Colour, Range, Size, fit
+from .transforms import Colour, Range
 
 _LOWER = re.compile("^(?!.*front).*(hip|knee|ankle|heel|toe|foot|feet|leg|back|tail)")
 
