@@ -61,20 +61,22 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     args, unknown = grammar().parse_known_args(list(_joined(argv)))
     if unknown:
         verb: Parser = args.parser
-        flags = [flag for action in verb._actions for flag in action.option_strings]
-        wrong = next((text for text in unknown if text.startswith("-")), unknown[0])
+        flags = list(verb._option_string_actions)
+        wrong = next((text for text in unknown if text.startswith("-")), unknown[0]).split("=")[0]
+        theirs = [other.prog for other in args.verbs.values() if wrong in other._option_string_actions]
         longer = [flag for flag in flags if flag.startswith(wrong)]
-        close = longer or get_close_matches(wrong.split("=")[0], flags, n=1)
+        close = longer or get_close_matches(wrong, flags, n=1)
         near = f"; did you mean {close[0]}?" if close else ""
+        near = f"; it is a flag of {', '.join(theirs)}" if theirs else near
         raise UsageError(f"{verb.prog}: unknown argument {wrong}{near}", remedy=f"see {verb.prog} --help")
     return args
 
 
 def _joined(argv: Sequence[str]) -> Iterator[str]:
-    """The words, with ``--flag -1x368`` as ``--flag=-1x368``: argparse takes the second for a flag."""
+    """The words, with ``--line -5,0,9,9`` as ``--line=-5,0,9,9``: argparse takes the second for a flag."""
     words = iter(argv)
     for word in words:
-        if re.fullmatch(r"--net[-_]resolution", word):
+        if re.fullmatch(r"--net[-_]resolution|--line|--zone", word):
             word = "=".join([word, *islice(words, 1)])
         yield word
 
@@ -197,4 +199,5 @@ def grammar() -> Parser:
     verbs = top.add_subparsers(title="verbs", metavar="VERB", required=True, dest="verb", parser_class=Parser)
     for verb in VERBS:
         verb.add(verbs)
+    top.set_defaults(verbs=verbs.choices)
     return top

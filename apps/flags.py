@@ -133,7 +133,8 @@ def following(parser: Parser) -> argparse._ArgumentGroup:
     )
     group.add_argument(
         "--line", type=corners(2, 2), action="append", default=[], metavar="[NAME=]X1,Y1,X2,Y2",
-        help="count what crosses this line, in pixels; may be given several times",
+        help="count what crosses this line, in pixels: in is from the left hand to the right hand of one who "
+        "goes from its first end to its second; may be given several times",
     )  # fmt: skip
     group.add_argument(
         "--zone", type=corners(3), action="append", default=[], metavar="[NAME=]X1,Y1,X2,Y2,X3,Y3,...",

@@ -60,7 +60,7 @@ class VisionKitError(Exception):
         if value is not _MISSING:
             text += f" (found {shown(value)})"
         if remedy:
-            text += f". {remedy[0].upper()}{remedy[1:]}"
+            text += f"{'' if text.endswith('?') else '.'} {remedy[0].upper()}{remedy[1:]}"
         super().__init__(text)
 
     def __str__(self) -> str:
