@@ -3,6 +3,7 @@
 import argparse
 import json
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ from visionkit.engine.stream import chosen
 from visionkit.errors import DataError, FileError, UsageError, VisionKitError
 from visionkit.io.draw import Drawing
 from visionkit.io.image import Picture
-from visionkit.io.overlap import ahead, behind
+from visionkit.io.overlap import ahead, behind, worker
 from visionkit.io.video import Video, is_live
 from visionkit.io.window import Threshold, Window, has_display
 
@@ -79,22 +80,23 @@ def over(
         0, or the exit code of the one source there was, or 3 if one of several failed.
     """
     failed = []
-    for number, source in enumerate(sources):
-        try:
-            opened = open_source(source, args)
-            if isinstance(opened, Video):
-                if not _moving(opened, look, sinks, args, threshold):
-                    break
-            else:
-                name = "stdin" if source == "-" else source
-                _still(Shot(opened, name, number, None, None), look, sinks, args)
-        except UsageError:
-            raise
-        except VisionKitError as error:
-            if len(sources) == 1:
+    with worker() as fetching, worker() as storing:
+        for number, source in enumerate(sources):
+            try:
+                opened = open_source(source, args)
+                if isinstance(opened, Video):
+                    if not _moving(opened, look, sinks, args, threshold, fetching, storing):
+                        break
+                else:
+                    name = "stdin" if source == "-" else source
+                    _still(Shot(opened, name, number, None, None), look, sinks, args)
+            except UsageError:
                 raise
-            failed.append(source)
-            say(str(error))
+            except VisionKitError as error:
+                if len(sources) == 1:
+                    raise
+                failed.append(source)
+                say(str(error))
     if failed:
         done = number + 1 - len(failed)
         say(f"{done} of {len(sources)} sources done, {len(failed)} failed")
@@ -113,7 +115,13 @@ def _still(shot: Shot, look: Looking, sinks: Sequence[Sink], args: argparse.Name
 
 
 def _moving(
-    video: Video, look: Looking, sinks: Sequence[Sink], args: argparse.Namespace, threshold: Threshold
+    video: Video,
+    look: Looking,
+    sinks: Sequence[Sink],
+    args: argparse.Namespace,
+    threshold: Threshold,
+    fetching: ThreadPoolExecutor,
+    storing: ThreadPoolExecutor,
 ) -> bool:
     """Every frame of a video: JSON, or a line a second; files and a window as asked for.
 
@@ -147,8 +155,8 @@ def _moving(
             for number, frame in chosen(video, args.frame_first, args.frame_last, args.frame_step)
         )
         if not video.live:
-            take = stack.enter_context(behind(take))
-            shots = stack.enter_context(ahead(shots))
+            take = stack.enter_context(behind(take, thread=storing))
+            shots = stack.enter_context(ahead(shots, thread=fetching))
         for count, shot in enumerate(shots):
             seen = look(shot)
             if args.json:

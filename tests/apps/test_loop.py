@@ -109,6 +109,7 @@ def test_one_failing_video_of_several_does_not_stop_the_others(clip, tmp_path, c
     assert loop.over([str(clip), str(other)], look, [sink], ARGS, Threshold(0.4)) == 3
     assert [number for number, _ in sink.taken] == [*range(3), *range(FRAMES)]
     assert "1 of 2 sources done, 1 failed" in capsys.readouterr().err
+    assert len(sink.threads) == 1
 
 
 def test_an_error_of_the_network_closes_the_files_with_all_frames_before_it(clip, tmp_path):

@@ -1,5 +1,6 @@
 """Work on threads before and behind one's own: order, bounds, errors, ends. The oracle is a list."""
 
+import contextlib
 import signal
 import threading
 import time
@@ -7,7 +8,7 @@ from itertools import count
 
 import pytest
 
-from visionkit.io.overlap import ahead, behind
+from visionkit.io.overlap import ahead, behind, worker
 from visionkit.kernels import jit
 
 LONG = 20  # seconds, after which a test has hung
@@ -232,3 +233,27 @@ def test_kernels_use_as_many_threads_there_as_here():
         with ahead(jit.threads() for _ in range(1)) as items:
             assert [*items] == [threads]
         assert seen == [threads]
+
+
+def test_a_worker_is_used_again_also_after_errors():
+    taken, threads = [], set()
+
+    def take(number):
+        threads.add(threading.current_thread())
+        taken.append(10 // number)
+
+    def numbers(first):
+        threads.add(threading.current_thread())
+        yield from range(first, 4)
+        raise OSError("gone")
+
+    with worker() as thread:
+        for first in (1, 0, 2):
+            with pytest.raises(OSError, match="gone"), ahead(numbers(first), thread=thread) as items:
+                assert list(items)
+            with contextlib.suppress(ZeroDivisionError), behind(take, thread=thread) as give:
+                for number in range(first, 4):
+                    give(number)
+    assert taken == [10, 5, 3, 5, 3]
+    assert len(threads) == 1
+    assert not threads.pop().is_alive()

@@ -3,12 +3,15 @@
 Order is kept, only `room` things wait, and whoever uses it computes in its own thread. Errors come out where
 the work is asked for, as if there were no thread. For what must not wait, such as frames of a camera, use
 neither.
+
+Whoever has many such works, one after the other, has a `worker` for either side: threads that come and go
+change places in the C library's pools of memory, and what an encoder needs is then held in each of them.
 """
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, TypeVar
 
 from ..kernels import jit
@@ -18,16 +21,23 @@ _END: Any = object()
 
 
 @contextmanager
-def ahead(items: Iterable[T], room: int = 2) -> Iterator[Iterator[T]]:
+def ahead(
+    items: Iterable[T], room: int = 2, thread: ThreadPoolExecutor | None = None
+) -> Iterator[Iterator[T]]:
     """The same items, of which up to `room` are ready or under way before they are asked for.
 
     At the end of the block nothing is fetched any more.
+
+    Args:
+        items: what to fetch.
+        room: how many may wait.
+        thread: a `worker` that has nothing else to do meanwhile; without one a thread for this block alone.
 
     Raises:
         Exception: what `items` raise, after the items before it.
     """
     each = iter(items)
-    with _thread() as thread:
+    with _one(thread) as thread:
         waiting = deque(thread.submit(next, each, _END) for _ in range(room))
 
         def fetched() -> Iterator[T]:
@@ -43,11 +53,13 @@ def ahead(items: Iterable[T], room: int = 2) -> Iterator[Iterator[T]]:
 
 
 @contextmanager
-def behind(take: Callable[..., object], room: int = 2) -> Iterator[Callable[..., None]]:
+def behind(
+    take: Callable[..., object], room: int = 2, thread: ThreadPoolExecutor | None = None
+) -> Iterator[Callable[..., None]]:
     """A function with the arguments of `take` that waits for it only where `room` calls are not yet done.
 
     At the end of the block, whatever ended it, everything that was given has been taken. After an error of
-    `take` nothing more is.
+    `take` nothing more is. `thread` is as of `ahead`.
 
     Raises:
         Exception: what `take` raises, at the next call or at the end of the block.
@@ -62,7 +74,7 @@ def behind(take: Callable[..., object], room: int = 2) -> Iterator[Callable[...,
             take(*what)
             well = True
 
-    with _thread() as thread:
+    with _one(thread) as thread:
 
         def give(*what: Any) -> None:
             while waiting and (waiting[0].done() or len(waiting) >= room):
@@ -94,6 +106,10 @@ def _end(calls: Collection[Future[Any]], drop: bool) -> None:
         raise
 
 
-def _thread() -> ThreadPoolExecutor:
-    """One thread, on which kernels use as many threads as on this one."""
+def worker() -> ThreadPoolExecutor:
+    """One thread, on which kernels use as many threads as on this one; a context manager that ends it."""
     return ThreadPoolExecutor(1, "visionkit", jit.set_threads, (jit.threads(),))
+
+
+def _one(thread: ThreadPoolExecutor | None) -> AbstractContextManager[ThreadPoolExecutor]:
+    return nullcontext(thread) if thread else worker()
