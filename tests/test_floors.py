@@ -13,7 +13,7 @@ FLOORS = [
 HEIGHT = {name: height for height, names in enumerate(FLOORS) for name in names}
 ONLY_IN = {
     "numba": {"kernels"},
-    "llvmlite": {"kernels"},
+    "llvmlite": {"kernels", "io"},
     "cv2": {"io", "data", "apps"},
     "pycocotools": {"engine", "datasets"},
     "onnx": {"graph"},

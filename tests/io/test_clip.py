@@ -1,9 +1,11 @@
 """Video files: what is read, what is refused, what is noticed; rows V01-V10, V24, V25 of the torture list."""
 
 import math
+import os
 import shutil
 import struct
 import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -144,6 +146,60 @@ def test_damage_in_the_middle_is_noticed(avi):
     assert video.frames >= 5
 
 
+def damaged(path):
+    """Some bytes of the pictures of an MP4 changed."""
+    data, random = bytearray(path.read_bytes()), np.random.default_rng(1)
+    begin = data.index(b"mdat")
+    end = data.rindex(b"moov") if data.rindex(b"moov") > begin else len(data)
+    for at in random.integers(begin + 2000, end - 100, 40):
+        data[at] ^= 0x5A
+    other = path.with_name("damaged.mp4")
+    other.write_bytes(data)
+    return other
+
+
+#: Prints what OpenCV's own listener hears, which C keeps back until it is told.
+PRINTED = """
+import ctypes, sys
+import cv2
+capture = cv2.VideoCapture(sys.argv[1], cv2.CAP_FFMPEG)
+c = ctypes.CDLL(None)
+c.puts(b"opened")
+while capture.read()[0]:
+    pass
+capture.release()
+c.fflush(None)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="OpenCV's FFmpeg is elsewhere, or out of reach")
+def test_complaints_of_decoders_are_counted_and_told(ffmpeg, caplog):
+    """V06: all frames come, some of them guessed; as many complaints are told as OpenCV prints."""
+    source = ("-f", "lavfi", "-i", "testsrc2=s=320x240:r=25:d=4")
+    whole = ffmpeg("whole.mp4", *source, "-c:v", "libx264", "-pix_fmt", "yuv420p")
+    with Video(whole) as video:
+        assert len(list(video)) == 100
+    assert caplog.messages == []
+    path = damaged(whole)
+    done = subprocess.run(
+        [sys.executable, "-c", PRINTED, str(path)],
+        env={**os.environ, "OPENCV_FFMPEG_LOGLEVEL": "16"}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    expected = done.stdout.partition("opened")[2].count("FFMPEG:16")
+    assert expected > 10
+    for _ in range(2):
+        caplog.clear()
+        with Video(path) as video:
+            assert len(list(video)) == 100
+            assert caplog.messages == []
+        video.close()
+        assert caplog.messages == [f"{path}: damaged: the decoder complained {expected} times, and guessed"]
+    caplog.clear()
+    with Video(whole) as video:
+        assert len(list(video)) == 100
+    assert caplog.messages == []
+
+
 def test_an_mp4_without_its_index_is_refused(clip):
     """V04."""
     whole = clip.read_bytes()
@@ -229,13 +285,14 @@ KINDS = {
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_kinds_of_pixels(ffmpeg, name):
-    """V10: 8-bit RGB comes out of all, and nearly the same one."""
+def test_kinds_of_pixels(ffmpeg, name, caplog):
+    """V10: 8-bit RGB comes out of all, and nearly the same one; no decoder complains."""
     with Video(ffmpeg("reference.mov", *SOURCE, "-c:v", "png")) as video:
         expected = list(video)
     with Video(ffmpeg(name, *KINDS[name])) as video:
         frames = list(video)
     assert len(frames) == len(expected) == 10
+    assert caplog.messages == []
     for frame, wanted in zip(frames, expected, strict=True):
         assert frame.dtype == np.uint8
         if name == "grey.avi":

@@ -4,6 +4,7 @@ Only a file whose first bytes are those of a video reaches OpenCV, and by its ab
 ``concat:a|b`` and play lists would make it open other files (torture V24, V25).
 """
 
+import logging
 import math
 import os
 import time
@@ -16,9 +17,12 @@ from numpy.typing import NDArray
 
 from ..errors import DataError
 from ..weights.files import open_regular
+from .complaints import complaints
 from .opencv import import_cv2
 
 Frame = NDArray[np.uint8]
+
+_log = logging.getLogger("visionkit")
 
 
 class VideoWarning(UserWarning):
@@ -28,7 +32,9 @@ class VideoWarning(UserWarning):
 class Clip:
     """The frames of a video file, (H, W, 3) uint8 RGB each, turned as the file asks.
 
-    Frames of another size than the first are scaled to it by OpenCV; transparency is left out.
+    Frames of another size than the first are scaled to it by OpenCV; transparency is left out. Where frames
+    are damaged decoders guess: `close` logs how often they have complained (those of other files that were
+    read meanwhile, too).
 
     Args:
         path: the file.
@@ -57,6 +63,7 @@ class Clip:
         if not self._capture.isOpened():
             raise _unopened(self.name, self._container)
         self.fps = sane_fps(self._property("FPS"))
+        self._complaints = complaints()
 
     def __iter__(self) -> Iterator[Frame]:
         """The frames that are left, one at a time; nothing is kept.
@@ -95,8 +102,11 @@ class Clip:
         return float(self._capture.get(getattr(import_cv2(), f"CAP_PROP_{name}")))
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, and say once whether its decoder has complained."""
         self._capture.release()
+        before, self._complaints = self._complaints, complaints()
+        if count := self._complaints - before:
+            _log.warning("%s: damaged: the decoder complained %d times, and guessed", self.name, count)
 
 
 def video_container(path: str | os.PathLike[str]) -> str:

@@ -5,6 +5,9 @@ from typing import Any
 
 from ..errors import FileError
 
+#: AV_LOG_QUIET.
+QUIET = "-8"
+
 
 def import_cv2() -> Any:
     """OpenCV, or a sentence that says what is missing.
@@ -13,7 +16,7 @@ def import_cv2() -> Any:
         FileError: it, or a system library it needs, is not installed.
     """
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", QUIET)
     try:
         import cv2
     except ImportError as error:
