@@ -12,6 +12,7 @@ import pytest
 
 from tests.io.streams import picture
 from visionkit.errors import DataError, FileError
+from visionkit.io import clip as module
 from visionkit.io.clip import Clip, VideoWarning, sane_fps, video_container
 from visionkit.io.opencv import cv2_remedy
 from visionkit.io.video import Video, is_video
@@ -378,3 +379,12 @@ def test_real_videos(real_data):
     with Video(path) as video:
         assert next(iter(video)).shape == (432, 768, 3)
         assert video.fps == 12.5
+
+
+@pytest.mark.parametrize(("count", "words"), [(1, "once"), (2, "2 times")])
+def test_complaints_are_counted_in_words(clip, count, words, monkeypatch, caplog):
+    heard = iter([7, 7 + count])
+    monkeypatch.setattr(module, "complaints", lambda: next(heard))
+    with Video(clip) as video:
+        list(video)
+    assert caplog.messages == [f"{clip}: damaged: the decoder complained {words}, and guessed"]

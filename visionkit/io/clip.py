@@ -106,7 +106,8 @@ class Clip:
         self._capture.release()
         before, self._complaints = self._complaints, complaints()
         if count := self._complaints - before:
-            _log.warning("%s: damaged: the decoder complained %d times, and guessed", self.name, count)
+            times = "once" if count == 1 else f"{count} times"
+            _log.warning("%s: damaged: the decoder complained %s, and guessed", self.name, times)
 
 
 def video_container(path: str | os.PathLike[str]) -> str:
