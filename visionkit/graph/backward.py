@@ -1,8 +1,11 @@
 """From a graph to kernel calls: the backward half. Nodes are lowered in reverse."""
 
+from collections.abc import Callable
+
 from ..errors import TraceError
 from ..kernels import narrow_norm, norm, pointwise, pool
-from ..kernels.memory import Buffer, Map, spaced
+from ..kernels.jit import Kernel
+from ..kernels.memory import Buffer, Call, Map, spaced
 from ..kernels.narrow import FLOAT32, spread
 from .backward_conv import ConvolutionBackward
 from .geometry import constant, flatten_call, sliced_from
@@ -25,6 +28,18 @@ class Backward(ConvolutionBackward):
         if lower is None:
             raise TraceError(f"{node.scope}: a training plan cannot run {node.op!r} backwards")
         lower(node, g)
+
+    def _to_input(self, node: Node, kernel: Kernel, call: Callable[[Map, bool], Call], *read: Map) -> None:
+        """Add the step from the gradient of a node's result to that of its first input, if anyone wants it.
+
+        Args:
+            kernel: what runs.
+            call: its arguments from the map to write, and whether to add to what is there.
+            read: the maps it reads.
+        """
+        target = self._target(node.inputs[0])
+        if target is not None:
+            self.low.add(node.scope, kernel, lambda: call(*target), *read, target[0])
 
     def _batch_norm(self, node: Node, g: Map) -> None:
         x, attrs, narrow = self.low.like(node.inputs[0], g), node.attrs, g.buffer.kind != FLOAT32
@@ -50,23 +65,17 @@ class Backward(ConvolutionBackward):
         for value, place in zip(node.inputs[1:3], places, strict=True):
             if place is not None:
                 self._sum_up(value, *place, x.c, node.scope)
-        target = self._target(node.inputs[0])
-        if target is not None:
-            into, add = target
-            self.low.add(
-                node.scope, narrow_norm.narrow_gradient if narrow else norm.normalise_gradient,
-                lambda: norm.gradient_call(x, g, into, **form, add=add), x, g, into,
-            )  # fmt: skip
+        self._to_input(
+            node, narrow_norm.narrow_gradient if narrow else norm.normalise_gradient,
+            lambda into, add: norm.gradient_call(x, g, into, **form, add=add), x, g,
+        )  # fmt: skip
 
     def _activation(self, node: Node, g: Map) -> None:
-        x, target = self.low.map(node.inputs[0]), self._target(node.inputs[0])
-        if target is not None:
-            into, add = target
-            form = activation_of(node) or IDENTITY
-            self.low.add(
-                node.scope, pointwise.activate_gradient,
-                lambda: pointwise.activate_gradient_call(x, g, into, *form, add), x, g, into,
-            )  # fmt: skip
+        x, form = self.low.map(node.inputs[0]), activation_of(node) or IDENTITY
+        self._to_input(
+            node, pointwise.activate_gradient,
+            lambda into, add: pointwise.activate_gradient_call(x, g, into, *form, add), x, g,
+        )  # fmt: skip
 
     def _prelu(self, node: Node, g: Map) -> None:
         x, given, target = self.low.map(node.inputs[0]), node.inputs[1], self._target(node.inputs[0])
@@ -89,53 +98,40 @@ class Backward(ConvolutionBackward):
             )  # fmt: skip
 
     def _softmax(self, node: Node, g: Map) -> None:
-        y, target = self.low.map(node.output), self._target(node.inputs[0])
-        if target is not None:
-            into, add = target
-            self.low.add(
-                node.scope, pointwise.softmax_gradient,
-                lambda: pointwise.softmax_gradient_call(y, g, into, add), y, g, into,
-            )  # fmt: skip
+        y = self.low.map(node.output)
+        self._to_input(
+            node, pointwise.softmax_gradient,
+            lambda into, add: pointwise.softmax_gradient_call(y, g, into, add), y, g,
+        )  # fmt: skip
 
     def _max_pool2d(self, node: Node, g: Map) -> None:
-        x, y, target = self.low.map(node.inputs[0]), self.low.map(node.output), self._target(node.inputs[0])
-        if target is not None:
-            into, add = target
-            sizes = (node.attrs["kernel"], node.attrs["stride"], node.attrs["padding"])
-            self.low.add(
-                node.scope, pool.max_pool_gradient,
-                lambda: pool.max_pool_gradient_call(x, y, g, into, *sizes, add), x, y, g, into,
-            )  # fmt: skip
+        x, y = self.low.map(node.inputs[0]), self.low.map(node.output)
+        sizes = (node.attrs["kernel"], node.attrs["stride"], node.attrs["padding"])
+        self._to_input(
+            node, pool.max_pool_gradient,
+            lambda into, add: pool.max_pool_gradient_call(x, y, g, into, *sizes, add), x, y, g,
+        )  # fmt: skip
 
     def _avg_pool2d(self, node: Node, g: Map) -> None:
-        target = self._target(node.inputs[0])
-        if target is not None:
-            into, add = target
-            sizes = (node.attrs["kernel"], node.attrs["stride"], node.attrs["padding"])
-            count = bool(node.attrs["count_include_pad"])
-            self.low.add(
-                node.scope, pool.average_pool_gradient,
-                lambda: pool.average_pool_gradient_call(g, into, *sizes, count, add), g, into,
-            )  # fmt: skip
+        sizes = (node.attrs["kernel"], node.attrs["stride"], node.attrs["padding"])
+        count = bool(node.attrs["count_include_pad"])
+        self._to_input(
+            node, pool.average_pool_gradient,
+            lambda into, add: pool.average_pool_gradient_call(g, into, *sizes, count, add), g,
+        )  # fmt: skip
 
     def _global_avg_pool2d(self, node: Node, g: Map) -> None:
-        target = self._target(node.inputs[0])
-        if target is not None:
-            into, add = target
-            self.low.add(
-                node.scope, pool.global_average_gradient,
-                lambda: pool.global_average_gradient_call(g, into, add), g, into,
-            )  # fmt: skip
+        self._to_input(
+            node, pool.global_average_gradient,
+            lambda into, add: pool.global_average_gradient_call(g, into, add), g,
+        )  # fmt: skip
 
     def _upsample_nearest(self, node: Node, g: Map) -> None:
-        target = self._target(node.inputs[0])
-        if target is not None:
-            into, add = target
-            scale = node.attrs["scale"]
-            self.low.add(
-                node.scope, pool.upsample_gradient,
-                lambda: pool.upsample_gradient_call(g, into, scale, add), g, into,
-            )  # fmt: skip
+        scale = node.attrs["scale"]
+        self._to_input(
+            node, pool.upsample_gradient,
+            lambda into, add: pool.upsample_gradient_call(g, into, scale, add), g,
+        )  # fmt: skip
 
     def _add(self, node: Node, g: Map) -> None:
         a, b = node.inputs
@@ -172,11 +168,8 @@ class Backward(ConvolutionBackward):
             )  # fmt: skip
 
     def _dropout(self, node: Node, g: Map) -> None:
-        target = self._target(node.inputs[0])
-        if target is not None:
-            into, add = target
-            layer = self.low.dropouts[id(node.output)]
-            self.low.add(
-                node.scope, pointwise.dropout,
-                lambda: pointwise.dropout_call(g, into, node.attrs["p"], layer, add), g, into,
-            )  # fmt: skip
+        layer = self.low.dropouts[id(node.output)]
+        self._to_input(
+            node, pointwise.dropout,
+            lambda into, add: pointwise.dropout_call(g, into, node.attrs["p"], layer, add), g,
+        )  # fmt: skip

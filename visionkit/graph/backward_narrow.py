@@ -126,31 +126,22 @@ class NarrowBackward(Backward):
         if g.buffer.kind == FLOAT32:
             super()._max_pool2d(node, g)
             return
-        x, y, target = (
-            self.low.stored(node.inputs[0]),
-            self.low.stored(node.output),
-            self._target(node.inputs[0]),
-        )
-        if target is not None:
-            into, add = target
-            sizes = (node.attrs["kernel"], node.attrs["stride"], node.attrs["padding"])
-            self.low.add(
-                node.scope, narrow_back.narrow_pool_gradient,
-                lambda: narrow_back.pool_gradient_call(x, y, g, into, *sizes, add), x, y, g, into,
-            )  # fmt: skip
+        x, y = self.low.stored(node.inputs[0]), self.low.stored(node.output)
+        sizes = (node.attrs["kernel"], node.attrs["stride"], node.attrs["padding"])
+        self._to_input(
+            node, narrow_back.narrow_pool_gradient,
+            lambda into, add: narrow_back.pool_gradient_call(x, y, g, into, *sizes, add), x, y, g,
+        )  # fmt: skip
 
     def _upsample_nearest(self, node: Node, g: Map) -> None:
         if g.buffer.kind == FLOAT32:
             super()._upsample_nearest(node, g)
             return
-        target = self._target(node.inputs[0])
-        if target is not None:
-            into, add = target
-            scale = node.attrs["scale"]
-            self.low.add(
-                node.scope, narrow_back.narrow_upsample_gradient,
-                lambda: narrow_back.upsample_gradient_call(g, into, scale, add), g, into,
-            )  # fmt: skip
+        scale = node.attrs["scale"]
+        self._to_input(
+            node, narrow_back.narrow_upsample_gradient,
+            lambda into, add: narrow_back.upsample_gradient_call(g, into, scale, add), g,
+        )  # fmt: skip
 
     def _concat(self, node: Node, g: Map) -> None:
         if g.buffer.kind == FLOAT32:
