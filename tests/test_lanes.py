@@ -40,13 +40,10 @@ WITHOUT_TILES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("lanes", [8, pytest.param(4, marks=pytest.mark.slow)])
-def test_random_layers_on_narrower_vectors(lanes):
-    settings = {"VISIONKIT_LANES": str(lanes), "VISIONKIT_DIFFERENTIAL": "60"}
-    if platform.machine() in ("x86_64", "AMD64"):
-        settings |= PROCESSORS[lanes]
+def passes(settings: dict[str, str], *words: str) -> None:
+    """Run tests in a process of its own, with `settings` in its environment."""
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow", *TESTS],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *words],
         cwd=Path(__file__).parents[1],
         env=os.environ | settings,
         capture_output=True,
@@ -55,6 +52,14 @@ def test_random_layers_on_narrower_vectors(lanes):
     )
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
     assert " passed" in done.stdout
+
+
+@pytest.mark.parametrize("lanes", [8, pytest.param(4, marks=pytest.mark.slow)])
+def test_random_layers_on_narrower_vectors(lanes):
+    settings = {"VISIONKIT_LANES": str(lanes), "VISIONKIT_DIFFERENTIAL": "60"}
+    if platform.machine() in ("x86_64", "AMD64"):
+        settings |= PROCESSORS[lanes]
+    passes(settings, "-m", "not slow", *TESTS)
 
 
 @pytest.mark.slow
@@ -64,14 +69,4 @@ def test_int8_without_tiles(name):
     if needed not in dot.features():
         pytest.skip(f"this processor lacks {needed}")
     settings = {"VISIONKIT_LANES": lanes, "NUMBA_CPU_NAME": name, "NUMBA_CPU_FEATURES": features}
-    tests = ("tests/kernels/test_narrow_conv.py",)
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "vectors and int8", *tests],
-        cwd=Path(__file__).parents[1],
-        env=os.environ | settings,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
-    assert " passed" in done.stdout
+    passes(settings, "-k", "vectors and int8", "tests/kernels/test_narrow_conv.py")

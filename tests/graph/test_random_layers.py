@@ -5,6 +5,7 @@ layer's input is itself made of parameters, so that their gradient is the layer'
 """
 
 import os
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -87,6 +88,36 @@ def as_parameter(x: np.ndarray) -> tuple[Tensor, np.ndarray, dict[str, tuple[int
     return Tensor(weights, requires_grad=True), one_of_n, {"padding": (h - 1, w - 1)}
 
 
+def used_before(
+    plan: Plan | Guarded,
+    picture: np.ndarray,
+    seeds: Sequence[np.ndarray],
+    statistics: Sequence[Tensor],
+    rng: np.random.Generator,
+) -> list[np.ndarray]:
+    """Run a plan on other numbers, so that its memory is used; returns `statistics`, which it puts back."""
+    before = [t.data.copy() for t in statistics]
+    plan.forward(rng.normal(size=picture.shape).astype(np.float32))
+    plan.backward(tuple(rng.normal(size=seed.shape) for seed in seeds))
+    for tensor, array in zip(statistics, before, strict=True):
+        tensor.data[...] = array
+    return before
+
+
+def compare_gradients(
+    layer: Layer, exact: Reference, trained: Sequence[Tensor], made: Tensor | None, bound: float
+) -> None:
+    """Of a layer's parameters, and of its input where that is `made` of parameters."""
+    term = max((float(np.abs(seed).max()) for seed in exact.seeds if seed.size), default=1e-3)
+    for i, (tensor, wanted) in enumerate(zip(trained, exact.given, strict=False)):
+        assert tensor.grad is not None, f"{layer}: parameter {i} has no gradient"
+        compare(tensor.grad, wanted.grad, bound, f"{layer}: gradient of parameter {i}", term)
+    if made is not None:
+        data_gradient = made.grad.transpose(1, 2, 3, 0)[:, ::-1, ::-1]
+        wanted = np.zeros(exact.input.shape) if exact.input.grad is None else exact.input.grad
+        compare(data_gradient, wanted, bound, f"{layer}: gradient of the input", term)
+
+
 def check_training(layer: Layer, seed: int, guard: bool) -> None:
     rng = np.random.default_rng(seed)
     x = rng.normal(size=layer.shape).astype(np.float32)
@@ -107,11 +138,7 @@ def check_training(layer: Layer, seed: int, guard: bool) -> None:
         )
     if guard:
         plan = Guarded(plan).watch()
-    before = [t.data.copy() for t in given[trained:]]
-    plan.forward(rng.normal(size=picture.shape).astype(np.float32))
-    plan.backward(tuple(rng.normal(size=seed.shape) for seed in exact.seeds))  # memory is used from here on
-    for tensor, array in zip(given[trained:], before, strict=True):
-        tensor.data[...] = array
+    before = used_before(plan, picture, exact.seeds, given[trained:], rng)
     for i, (found, wanted) in enumerate(zip(plan.forward(picture), exact.outputs, strict=True)):
         compare(found, wanted, tolerances(plan)[0], f"{layer}: output {i} of the training plan", exact.size)
     if layer.momentum is not None:
@@ -121,14 +148,7 @@ def check_training(layer: Layer, seed: int, guard: bool) -> None:
     plan.backward(tuple(exact.seeds))
     # Where an activation bends, the error of what goes in is an error of its slope, of up to a tenth of it.
     bound = tolerances(plan)[1] + (0.1 * FORWARD * exact.size if layer.activation in BENT else 0.0)
-    term = max((float(np.abs(seed).max()) for seed in exact.seeds if seed.size), default=1e-3)
-    for i, (tensor, wanted) in enumerate(zip(given[:trained], exact.given, strict=False)):
-        assert tensor.grad is not None, f"{layer}: parameter {i} has no gradient"
-        compare(tensor.grad, wanted.grad, bound, f"{layer}: gradient of parameter {i}", term)
-    if made is not None:
-        data_gradient = made.grad.transpose(1, 2, 3, 0)[:, ::-1, ::-1]
-        wanted_ = np.zeros(x.shape) if exact.input.grad is None else exact.input.grad
-        compare(data_gradient, wanted_, bound, f"{layer}: gradient of the input", term)
+    compare_gradients(layer, exact, given[:trained], made, bound)
 
 
 def check_inference(layer: Layer, seed: int, guard: bool) -> None:

@@ -11,7 +11,15 @@ import pytest
 from tests.graph.guarded import Guarded
 from tests.graph.layers import ACTIVATIONS, Layer, layers
 from tests.graph.test_plan import NETWORKS, nano, twins
-from tests.graph.test_random_layers import BENT, Reference, as_parameter, as_tuple, compare
+from tests.graph.test_random_layers import (
+    BENT,
+    Reference,
+    as_parameter,
+    as_tuple,
+    compare,
+    compare_gradients,
+    used_before,
+)
 from tests.kernels.narrow_layers import needs, rounded
 from visionkit import functional as F
 from visionkit.errors import UsageError
@@ -52,24 +60,13 @@ def check_layer(layer: Layer, seed: int, guard: bool) -> set[str]:
     plan = compile(network, picture.shape, training=True, precision="bfloat16")
     if guard:
         plan = Guarded(plan).watch()
-    before = [t.data.copy() for t in given[trained:]]
-    plan.forward(rng.normal(size=picture.shape).astype(np.float32))
-    plan.backward(tuple(rng.normal(size=seed.shape) for seed in exact.seeds))  # memory is used from here on
-    for tensor, array in zip(given[trained:], before, strict=True):
-        tensor.data[...] = array
+    used_before(plan, picture, exact.seeds, given[trained:], rng)
     for i, (found, wanted) in enumerate(zip(plan.forward(picture), exact.outputs, strict=True)):
         compare(found, wanted, ROUNDED, f"{layer}: output {i}", exact.size)
     plan.backward(tuple(exact.seeds))
     # Where an activation bends, the error of what goes in is an error of its slope, of up to a tenth of it.
     bound = ROUNDED * (1 + (0.1 * exact.size if layer.activation in BENT else 0.0))
-    term = max((float(np.abs(seed).max()) for seed in exact.seeds if seed.size), default=1e-3)
-    for i, (tensor, wanted) in enumerate(zip(given[:trained], exact.given, strict=False)):
-        assert tensor.grad is not None, f"{layer}: parameter {i} has no gradient"
-        compare(tensor.grad, wanted.grad, bound, f"{layer}: gradient of parameter {i}", term)
-    if made is not None:
-        data_gradient = made.grad.transpose(1, 2, 3, 0)[:, ::-1, ::-1]
-        wanted_ = np.zeros(x.shape) if exact.input.grad is None else exact.input.grad
-        compare(data_gradient, wanted_, bound, f"{layer}: gradient of the input", term)
+    compare_gradients(layer, exact, given[:trained], made, bound)
     return {kernel.__name__ for kernel, _ in plan._program.calls}
 
 
