@@ -82,7 +82,7 @@ def _send(source: str | int, limit: int, out: BinaryIO, complaints: Complaints) 
     capture = _open(cv2, source, limit)
     if not capture.isOpened():
         complaints.end()
-        return f"it cannot be opened. {complaints.last}"
+        return f"it cannot be opened. {complaints.last or 'No reason is given'}"
     fps = capture.get(cv2.CAP_PROP_FPS)
     rate = int(1000 * fps) if 0 < fps < 1e6 else 0
     out.write(HEAD.pack(b"o", rate, 0, complaints.count))
