@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from visionkit import functional as F
-from visionkit.errors import UsageError
+from visionkit.errors import ShapeError, UsageError
 from visionkit.nn import BatchNorm2d, Conv2d, MaxPool2d, Module, Sequential, Upsample
 from visionkit.tensor import Tensor
 
@@ -112,13 +112,21 @@ class StackedHourglass(Module):
     ) -> None:  # fmt: skip
         if not 1 <= stacks <= 8:
             raise UsageError("an hourglass network has 1 to 8 stacks", value=stacks)
-        self.stem = stem
+        self.stem, self.step = stem, self.stride * 2**depth
         self.stacks = [
             Stack(depth, channels, points, block, last=i == stacks - 1, rng=rng) for i in range(stacks)
         ]
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """(B, H, W, 3) to heat maps (B, H / 4, W / 4, points) of each stack; sides fit the depth."""
+        """(B, H, W, 3) to heat maps (B, H / 4, W / 4, points) of each stack.
+
+        Raises:
+            ShapeError: sides that cannot be halved so often.
+        """
+        if any(side % self.step for side in x.shape[1:3]):
+            remedy = f"take a height and width that are multiples of {self.step}"
+            reason = "an hourglass halves its maps and doubles them again"
+            raise ShapeError(reason, value="{}x{}".format(*x.shape[1:3]), remedy=remedy)
         x, maps = self.stem(x), []
         for stack in self.stacks:
             x, heat = stack(x)

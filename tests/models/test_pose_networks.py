@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.oracles import run_torch
-from visionkit.errors import UsageError
+from visionkit.errors import ShapeError, UsageError
 from visionkit.graph import compile, summary, trace  # noqa: A004
 from visionkit.graph.onnx import to_onnx
 from visionkit.models.caffe import CaffeNetwork
@@ -180,6 +180,12 @@ def test_every_stack_is_supervised(stacks):
 def test_other_numbers_of_stages_are_refused(make, rng):
     with pytest.raises(UsageError, match=r"1 to 8 stacks|2 to 6 stages"):
         make(rng)
+
+
+@pytest.mark.parametrize("size", [(160, 64), (64, 96)])
+def test_sides_that_cannot_be_halved_so_often(size, rng):
+    with pytest.raises(ShapeError, match=f"{size[0]}x{size[1]}.*multiples of 64"):
+        trace(hourglass_lite(5, rng=rng), (1, *size, 3))
 
 
 CAFFE = {"linevec_coco": (19, 38, 6), "mpi_4_stages": (16, 28, 4)}
