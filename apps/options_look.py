@@ -41,8 +41,9 @@ def pose(parser: Parser) -> None:
     )  # fmt: skip
     parser.add_argument("--max-people", type=whole(1, 10_000), metavar="N", help="in a picture (100)")
     parser.add_argument(
-        "--confidence", type=fraction, metavar="F", help="least confidence of a pose, 0 to 1 (0.2)"
-    )
+        "--confidence", type=fraction, metavar="F",
+        help="least confidence of a pose, 0 to 1 (behind a detector 0.15, else 0.2)",
+    )  # fmt: skip
     parser.add_argument(
         "--keypoint-confidence", type=number(0, 1, open_low=True), metavar="F",
         help="least confidence of a point; others are missing (0.1)",
@@ -73,7 +74,7 @@ def serve(parser: Parser) -> None:
     parser.add_argument(
         "--weights", action="append", type=text, metavar="W",
         help="a shipped name or a .safetensors file, of boxes or poses; may be given several times "
-        "(yolo-nano-person and openpose-lite)",
+        "(yolo-nano-person and hourglass-lite)",
     )  # fmt: skip
     parser.add_argument(
         "--port", type=whole(0, 65_535), default=8000, metavar="N", help="on 127.0.0.1; 0: any (8000)"

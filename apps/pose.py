@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from visionkit.vision.skeleton import Skeleton
 
 #: What runs where nothing else is named, and the detector that says: the whole picture is one person.
-POSE, WHOLE = "openpose-lite", "none"
+POSE, WHOLE = "hourglass-lite", "none"
 #: With --track: the confidence of poses that are sure.
 CONFIDENCE = 0.2
 

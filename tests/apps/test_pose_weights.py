@@ -105,9 +105,10 @@ def test_one_person_behind_the_shipped_detector(visionkit, tmp_path):
     assert json.loads(whole.out)["image_size"] == [600, 512]
 
 
-def test_the_shipped_network_finds_the_woman_of_the_portrait(visionkit):
-    """By default; eyes above the nose, shoulders below and at either side, left and right as she has them."""
-    one = json.loads(visionkit("pose", "--json", "--confidence", "0.15").out)
+@pytest.mark.parametrize("weights", [(), ("--weights", "openpose-lite")], ids=["pair", "openpose-lite"])
+def test_the_shipped_networks_find_the_woman_of_the_portrait(visionkit, weights):
+    """Eyes above the nose, shoulders below and at either side, left and right as she has them."""
+    one = json.loads(visionkit("pose", "--json", "--confidence", "0.15", *weights).out)
     assert one["skeleton"] == "coco-17"
     assert len(one["confidence"]) >= 1
     point = dict(zip(one["keypoints"], one["xy"][0], strict=True))

@@ -73,4 +73,4 @@ def test_models_are_named_after_their_files(weights, pose_weights, tmp_path):
 
 def test_the_shipped_networks_by_default():
     models = offered(argparse.Namespace(weights=None, threads=None))
-    assert list(models) == ["yolo-nano-person", "openpose-lite"]
+    assert list(models) == ["yolo-nano-person", "hourglass-lite"]
