@@ -41,9 +41,8 @@ def pose(parser: Parser) -> None:
     )  # fmt: skip
     parser.add_argument("--max-people", type=whole(1, 10_000), metavar="N", help="in a picture (100)")
     parser.add_argument(
-        "--confidence", type=fraction, metavar="F",
-        help="least confidence of a pose, 0 to 1 (behind a detector 0.15, else 0.2)",
-    )  # fmt: skip
+        "--confidence", type=fraction, metavar="F", help="least confidence of a pose, 0 to 1 (0.2)"
+    )
     parser.add_argument(
         "--keypoint-confidence", type=number(0, 1, open_low=True), metavar="F",
         help="least confidence of a point; others are missing (0.1)",

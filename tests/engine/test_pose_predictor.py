@@ -222,9 +222,6 @@ def test_limits_of_people_points_and_confidence():
     assert len(seeing("one", keypoint_confidence=0.7)(weak)) == 0
     assert len(seeing("one", confidence=0.6)(weak)) == 0
     assert len(seeing("one")(weak)) == 1
-    faint = np.round(114 + (picture.astype(float) - 114) * 0.21).astype(np.uint8)
-    assert len(seeing()(faint)) == 0
-    assert len(seeing("one")(faint)) == 1  # 0.15 is enough where the picture is known to show somebody
 
 
 @pytest.mark.parametrize("people", ["many", "one"])

@@ -57,7 +57,7 @@ class PosePredictor:
     Args:
         network: a pose network with its weights.
         info: its description.
-        confidence: least confidence of a pose, 0..1; without it 0.2, and 0.15 for networks of one person.
+        confidence: least confidence of a pose, 0..1.
         keypoint_confidence: least height of a point's peak; a lower one is missing.
         max_people: at most so many a picture.
         size: input size (height, width); -1 for one of them follows the picture's aspect. One number N has
@@ -73,14 +73,10 @@ class PosePredictor:
 
     def __init__(
         self, network: Module, info: PoseInfo, *,
-        confidence: float | None = None, keypoint_confidence: float = 0.1, max_people: int = 100,
+        confidence: float = 0.2, keypoint_confidence: float = 0.1, max_people: int = 100,
         size: int | Size | None = None, flip: bool = False,
         winograd: How = "rule", precision: str = "float32", ranges: Ranges | None = None,
     ) -> None:  # fmt: skip
-        if confidence is None:
-            confidence = (
-                0.15 if info.people == "one" else 0.2
-            )  # a box has said already that somebody is there
         if not 0 <= confidence <= 1:
             raise UsageError("confidence must lie in 0..1", value=confidence)
         if not 0 < keypoint_confidence < 1:
