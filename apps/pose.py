@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: What runs where nothing else is named, and the detector that says: the whole picture is one person.
 POSE, WHOLE = "hourglass-lite", "none"
+#: The same for a picture that is looked at once, at the size that --net-resolution asks for.
+MANY = "openpose-lite"
 #: With --track: the confidence of poses that are sure.
 CONFIDENCE = 0.2
 
@@ -70,7 +72,7 @@ def open_pose(args: argparse.Namespace) -> "PosePredictor | TopDown":
     from visionkit.models.openpose import load_openpose
     from visionkit.models.zoo import load, task
 
-    weights = args.weights or POSE
+    weights = args.weights or (MANY if args.size and not args.detector else POSE)
     if bool(args.prototxt) != weights.lower().endswith(".caffemodel"):
         raise UsageError("--prototxt F and --weights F.caffemodel go together", value=weights)
     names = ("winograd", "precision", "confidence", "keypoint_confidence", "max_people", "size", "flip")

@@ -105,7 +105,9 @@ def test_one_person_behind_the_shipped_detector(visionkit, tmp_path):
     assert json.loads(whole.out)["image_size"] == [600, 512]
 
 
-@pytest.mark.parametrize("weights", [(), ("--weights", "openpose-lite")], ids=["pair", "openpose-lite"])
+@pytest.mark.parametrize(
+    "weights", [(), ("--weights", "openpose-lite"), ("--net-resolution", "384")], ids=["pair", "many", "size"]
+)
 def test_the_shipped_networks_find_the_woman_of_the_portrait(visionkit, weights):
     """Eyes above the nose, shoulders below and at either side, left and right as she has them."""
     one = json.loads(visionkit("pose", "--json", "--confidence", "0.15", *weights).out)
