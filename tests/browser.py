@@ -22,7 +22,8 @@ v.onseeked = () => {
   [c.width, c.height] = [v.videoWidth, v.videoHeight];
   const g = c.getContext("2d");
   g.drawImage(v, 0, 0);
-  const colour = [...g.getImageData(c.width >> 1, c.height >> 1, 1, 1).data].slice(0, 3);
+  const [...colour] = g.getImageData(c.width >> 1, c.height >> 1, 1, 1).data;
+  if (!colour.pop()) return setTimeout(v.onseeked, 50);  // transparent: no frame is painted yet
   tell({duration: v.duration, time: v.currentTime, size: [c.width, c.height], colour: colour});
 };
 </script>"""
