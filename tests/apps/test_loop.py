@@ -250,6 +250,28 @@ def test_once_a_second_the_line_of_a_camera_says_how_fast_how_late_how_many_drop
         assert 250 + 50 <= int(told[3]) < 250 + 1000 * taken
 
 
+class Screen:
+    """A window that notes what it shows, and is quit at the `last` frame."""
+
+    def __init__(self, shown, last):
+        self.shown, self.last = shown, last
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *reason):
+        self.shown.append("closed")
+
+    def show(self, frame, status):
+        self.shown.append((int(frame[0, 0, 0]), status))
+        return len(self.shown) < self.last
+
+
+def bare(shot):
+    """A look that finds nothing and leaves the picture as it is."""
+    return Look(Detections.empty(shot.picture.shape[:2]), {"": lambda: shot.picture})
+
+
 def test_who_quits_a_window_sees_no_other_video(clip, tmp_path, monkeypatch, capsys):
     """What failed before is still told, and counted among what was opened."""
     sources = [str(tmp_path / "missing.mp4"), str(clip), str(tmp_path / "never.mp4")]
@@ -260,25 +282,10 @@ def test_who_quits_a_window_sees_no_other_video(clip, tmp_path, monkeypatch, cap
         opened.append(source)
         return open_source(source, args)
 
-    class Screen:
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *reason):
-            shown.append("closed")
-
-        def show(self, frame, status):
-            shown.append(int(frame[0, 0, 0]))
-            return len(shown) < 4
-
-    def looking(shot):
-        found = Detections.empty(shot.picture.shape[:2])
-        return Look(found, {"": lambda: shot.picture})
-
     monkeypatch.setattr(loop, "open_source", opening)
-    monkeypatch.setattr(loop, "_window", lambda name, threshold: Screen())
+    monkeypatch.setattr(loop, "_window", lambda name, threshold: Screen(shown, 4))
     args = Namespace(**vars(ARGS) | {"json": False, "no_window": False})
-    assert loop.over(sources, looking, [], args, Threshold(0.4)) == 3
+    assert loop.over(sources, bare, [], args, Threshold(0.4)) == 3
     assert opened == sources[:2]
     assert shown[-1] == "closed"
     assert len(shown) == 5
@@ -288,23 +295,11 @@ def test_who_quits_a_window_sees_no_other_video(clip, tmp_path, monkeypatch, cap
 def test_a_window_is_told_how_fast_how_late_how_many_dropped(camera, clip, monkeypatch):
     shown = []
 
-    class Screen:
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *reason):
-            shown.append("closed")
-
-        def show(self, frame, status):
-            shown.append((int(frame[0, 0, 0]), status))
-            return len(shown) < 40
-
     def looking(shot):
         time.sleep(0.05)
-        found = Detections.empty(shot.picture.shape[:2])
-        return Look(found, {"": lambda: shot.picture})
+        return bare(shot)
 
-    monkeypatch.setattr(loop, "_window", lambda name, threshold: Screen())
+    monkeypatch.setattr(loop, "_window", lambda name, threshold: Screen(shown, 40))
     args = Namespace(**vars(ARGS) | {"json": False, "no_window": False})
     assert loop.over(["0"], looking, [], args, Threshold(0.4)) == 0
     assert shown.pop() == "closed"
